@@ -1,0 +1,26 @@
+import type { NodeStatus } from '../../sdk/model/node-status.ts'
+import type { LogLine } from '../../sdk/model/log-line.ts'
+import type { Version } from '../../sdk/model/function.ts'
+import type { Registry } from '../registry/registry.ts'
+
+/** What the operations need of the node they run on. Implemented by runtime/node. */
+export interface ControlPorts {
+  readonly registry: Registry
+  readonly baseDomain: string
+  /** Port clients reach the router on, for the URLs of answers; 0 while the router is down. */
+  httpPort(): number
+  /**
+   * Starts the version on a blank and keeps that instance warm for its first requests.
+   * Throws `version_refused` with the function's own message.
+   */
+  trialStart(version: Version): Promise<{ readonly trialMs: number }>
+  /** Resolves when the router has the generation in force; throws `node_unreachable` after 10 s. */
+  whenLive(generation: number): Promise<void>
+  status(): NodeStatus
+  readonly logs: {
+    /** The last lines, oldest first. */
+    read(functionName: string, options: { readonly lines: number }): Promise<readonly LogLine[]>
+    /** Calls back for every new line until the returned function is called. */
+    follow(functionName: string, onLine: (line: LogLine) => void): () => void
+  }
+}

@@ -1,0 +1,65 @@
+import type { ExitCause, InstanceState } from '../../sdk/model/node-status.ts'
+import type { FunctionKind, Version } from '../../sdk/model/function.ts'
+import type { LogLine } from '../../sdk/model/log-line.ts'
+
+/**
+ * What a kind of function must offer the agent: instances that start, say how they are, and end. The isolate driver
+ * is one implementation, containers the next; nothing above asks which it holds.
+ */
+export interface InstanceDriver {
+  readonly kind: FunctionKind
+  /** What confines and limits an instance on this machine, in words. */
+  readonly sandbox: string
+  readonly limits: string
+
+  /** Instances that an earlier agent left running; the dead and the unclaimed are cleared away. */
+  adopt(): Promise<readonly Instance[]>
+
+  /** Starts blanks until `count` wait. Safe to call again; a blank is claimed by `start` without a word. */
+  keepBlanks(count: number): void
+
+  /**
+   * A running instance of `version`, ready for its first request. Throws `start_failed` with the function's own
+   * message (a syntax error, a throw at load, no fetch handler, a start that takes over `startTimeoutMs`).
+   */
+  start(version: Version): Promise<Instance>
+
+  /** Blanks as processes, for `isola status`. */
+  blanks(): readonly { readonly pid: number; readonly memoryBytes: number; readonly cpuMs: number }[]
+
+  /** Ends blanks and helpers, and every instance not yet stopped. Leaves no process behind. */
+  close(): Promise<void>
+}
+
+export interface Instance {
+  readonly id: string
+  readonly functionName: string
+  readonly versionId: string
+  readonly pid: number
+  /** Unix socket that speaks HTTP/1.1. */
+  readonly socketPath: string
+  readonly startedAtMs: number
+  readonly state: InstanceState
+  /** Set once the instance has ended. */
+  readonly exit: ExitReport | undefined
+  /** Settles once, when the process is gone. Never rejects. */
+  readonly exited: Promise<ExitReport>
+
+  /** Synchronous and cheap: read by the watchdog many times a second. Zeroes once the instance is gone. */
+  usage(): { readonly cpuMs: number; readonly memoryBytes: number }
+  /** `waitUntil` promises not yet settled; 0 if the instance does not answer within a second. */
+  pendingWork(): Promise<number>
+  /** SIGTERM, then SIGKILL after `graceMs`. The caller has drained it. */
+  stop(options: { readonly graceMs: number }): Promise<ExitReport>
+  /** SIGKILL at once; `cause` becomes the report's cause. */
+  kill(cause: ExitCause): void
+}
+
+export interface ExitReport {
+  readonly cause: ExitCause
+  /** For a person, with values: "memory limit of 128 MiB reached", "exit code 1: …last line of stderr…". */
+  readonly message: string
+}
+
+/** Where a driver sends what its instances write. Must not throw and must not block. */
+export type LogSink = (line: LogLine) => void

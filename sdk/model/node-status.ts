@@ -1,0 +1,32 @@
+/** Why an instance ended. `stopped` is ours (idle, replaced, shutdown); the others are faults. */
+export const EXIT_CAUSES = ['stopped', 'crashed', 'out_of_memory', 'cpu_limit', 'start_failed', 'killed'] as const
+export type ExitCause = (typeof EXIT_CAUSES)[number]
+
+export type InstanceState = 'blank' | 'starting' | 'running' | 'draining' | 'paused' | 'gone'
+
+/** One process of a node, as `isola status` lists it. */
+export interface ProcessStatus {
+  readonly role: 'agent' | 'router' | 'egress' | 'instance' | 'blank'
+  readonly pid: number
+  readonly state: InstanceState
+  readonly memoryBytes: number
+  /** CPU milliseconds, user and system, since its start. */
+  readonly cpuMs: number
+  readonly function?: string
+  readonly version?: string
+  readonly instance?: string
+}
+
+export interface NodeStatus {
+  readonly version: string
+  readonly dataDirectory: string
+  readonly httpUrl: string
+  readonly controlUrl: string
+  readonly baseDomain: string
+  readonly generation: number
+  /** What confines an instance here, in words, e.g. "namespaces, own uid, no capabilities (unshare)". */
+  readonly sandbox: string
+  /** What limits an instance here, in words, e.g. "cgroup v1: memory, cpu, pids". */
+  readonly limits: string
+  readonly processes: readonly ProcessStatus[]
+}

@@ -1,0 +1,23 @@
+import type { FunctionKind, TrafficShare } from './function.ts'
+import type { Policy } from './policy.ts'
+
+/** Everything the router knows, immutable; swapped whole when the registry's head changes. */
+export interface Snapshot {
+  /** Of the head it was made from; a router never goes back to a lower one. */
+  readonly generation: number
+  /** Lower case, without port: `<function>.<base-domain>` answers for each function that wants it. */
+  readonly baseDomain: string
+  readonly functions: readonly SnapshotFunction[]
+}
+
+export interface SnapshotFunction {
+  readonly name: string
+  readonly kind: FunctionKind
+  readonly shares: readonly TrafficShare[]
+  /** Route patterns in `formatRoutePattern` spelling. */
+  readonly patterns: readonly string[]
+  readonly baseDomainHost: boolean
+  /** Ids of versions that answer on preview hosts; empty when previews are off. */
+  readonly previewVersionIds: readonly string[]
+  readonly policy: Policy
+}
