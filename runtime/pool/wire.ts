@@ -23,7 +23,12 @@ export type AgentToRouter =
   /** No new requests for it; answered by `instance-drained` when nothing is in flight. */
   | { readonly type: 'instance-drain'; readonly id: string }
   /** It ended, or is about to be killed for `cause`. Its requests fail with the cause's error. */
-  | { readonly type: 'instance-gone'; readonly id: string; readonly cause: ExitCause; readonly message: string }
+  | {
+      readonly type: 'instance-gone'
+      readonly id: string
+      readonly cause: ExitCause
+      readonly message: string
+    }
   /** No instance of the version can be had for now; whoever waits is refused. */
   | {
       readonly type: 'start-refused'
@@ -41,8 +46,17 @@ export type RouterToAgent =
   /** The snapshot of this generation is in force. */
   | { readonly type: 'applied'; readonly generation: number }
   /** Requests wait and no free slot is left. Sent at once, and again with every `load` while it is so. */
-  | { readonly type: 'need'; readonly functionName: string; readonly versionId: string; readonly queued: number }
-  | { readonly type: 'load'; readonly instances: readonly InstanceLoad[]; readonly versions: readonly VersionLoad[] }
+  | {
+      readonly type: 'need'
+      readonly functionName: string
+      readonly versionId: string
+      readonly queued: number
+    }
+  | {
+      readonly type: 'load'
+      readonly instances: readonly InstanceLoad[]
+      readonly versions: readonly VersionLoad[]
+    }
   | { readonly type: 'instance-drained'; readonly id: string }
   /** A connection to it was refused: it is probably gone. */
   | { readonly type: 'instance-unreachable'; readonly id: string; readonly message: string }

@@ -1,0 +1,258 @@
+import assert from 'node:assert'
+import type { Policy } from '../../sdk/model/policy.ts'
+import type { ErrorCode } from '../../sdk/model/errors.ts'
+import type { InstanceAddress } from './wire.ts'
+
+/**
+ * The instances of one version on one node as the router sees them: who has room, who waits.
+ *
+ * Everything here is synchronous, because between "is a slot free" and "take it" nothing may happen. A request takes
+ * a slot at once (`take`) or waits in a bounded queue (`wait`); a slot is released exactly once. The pool never
+ * starts instances: it says `onNeed`, and the agent decides. It knows no clock: the caller passes `now`.
+ */
+
+/** One instance with room for `concurrency` requests. `idle` is the forwarder's: its kept-alive connections. */
+export interface PooledInstance {
+  readonly id: string
+  readonly functionName: string
+  readonly versionId: string
+  readonly socketPath: string
+  inFlight: number
+  /** Signs of life from the instance; see `InstanceLoad.progress`. The forwarder counts it up. */
+  progress: number
+  /** No new requests. */
+  draining: boolean
+  /** It has ended, or is about to: connections to it are of no use. */
+  gone: GoneCause | undefined
+  /** True until its first request has taken a slot, when that request made it start. */
+  cold: boolean
+  /** Called once when `gone` is set; the forwarder hangs its open attempts here. */
+  readonly goneListeners: Set<() => void>
+}
+
+export interface GoneCause {
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+export interface Refusal {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly retryAfterS?: number
+}
+
+/** A request in the queue. Exactly one of the two callbacks is called, unless `leave` was called before. */
+export interface Waiter {
+  onSlot(instance: PooledInstance): void
+  onRefusal(refusal: Refusal): void
+}
+
+interface QueuedWaiter {
+  readonly waiter: Waiter
+  readonly deadlineMs: number
+  next: QueuedWaiter | undefined
+  left: boolean
+}
+
+export interface PoolOptions {
+  readonly functionName: string
+  readonly versionId: string
+  readonly policy: Policy
+  /** More instances would help. Called when the first request queues and again by `remindNeed`. */
+  onNeed(pool: InstancePool): void
+  /** A draining instance has nothing in flight any more. */
+  onDrained(instance: PooledInstance): void
+}
+
+export class InstancePool {
+  readonly functionName: string
+  readonly versionId: string
+  /** Requests that asked for a slot since the pool was made. */
+  requests = 0
+  policy: Policy
+  readonly #instances: PooledInstance[] = []
+  readonly #onNeed: (pool: InstancePool) => void
+  readonly #onDrained: (instance: PooledInstance) => void
+  #head: QueuedWaiter | undefined
+  #tail: QueuedWaiter | undefined
+  #queued = 0
+  #refusal: (Refusal & { untilMs: number }) | undefined
+
+  constructor(options: PoolOptions) {
+    this.functionName = options.functionName
+    this.versionId = options.versionId
+    this.policy = options.policy
+    this.#onNeed = options.onNeed
+    this.#onDrained = options.onDrained
+  }
+
+  get queued(): number {
+    return this.#queued
+  }
+
+  get instances(): readonly PooledInstance[] {
+    return this.#instances
+  }
+
+  get inFlight(): number {
+    let sum = 0
+    for (const instance of this.#instances) sum += instance.inFlight
+    return sum
+  }
+
+  /** A slot on the least busy instance that has room, or `undefined`: then `wait`. Balance with `release`. */
+  take(): PooledInstance | undefined {
+    this.requests++
+    // Waiters come first, or a busy pool would starve them.
+    return this.#queued > 0 ? undefined : this.#takeFree()
+  }
+
+  #takeFree(): PooledInstance | undefined {
+    const limit = this.policy.concurrency
+    let best: PooledInstance | undefined
+    for (const instance of this.#instances) {
+      if (instance.draining || instance.inFlight >= limit) continue
+      if (best === undefined || instance.inFlight < best.inFlight) best = instance
+    }
+    if (best !== undefined) best.inFlight++
+    return best
+  }
+
+  /** Queues a request that `take` had no slot for. Returns a refusal at once, or a function that leaves the queue. */
+  wait(waiter: Waiter, nowMs: number): { refusal: Refusal } | { leave(): void } {
+    const refusal = this.#refusal
+    if (refusal !== undefined) {
+      if (nowMs < refusal.untilMs) {
+        return { refusal: { ...refusal, retryAfterS: Math.ceil((refusal.untilMs - nowMs) / 1_000) } }
+      }
+      this.#refusal = undefined
+    }
+    if (this.#queued >= this.policy.queue) {
+      return {
+        refusal: {
+          code: 'queue_full',
+          message: `${this.#queued} requests already wait for function "${this.functionName}" (queue ${this.policy.queue})`,
+        },
+      }
+    }
+    const queued: QueuedWaiter = {
+      waiter,
+      deadlineMs: nowMs + this.policy.queueTimeoutMs,
+      next: undefined,
+      left: false,
+    }
+    if (this.#tail === undefined) this.#head = queued
+    else this.#tail.next = queued
+    this.#tail = queued
+    this.#queued++
+    if (this.#queued === 1) this.#onNeed(this)
+    return {
+      leave: () => {
+        if (queued.left) return
+        queued.left = true
+        this.#queued--
+      },
+    }
+  }
+
+  /** Gives the slot back, to the next waiter if there is one. */
+  release(instance: PooledInstance): void {
+    assert(instance.inFlight > 0, 'slot released twice')
+    instance.inFlight--
+    if (instance.draining) {
+      if (instance.inFlight === 0) this.#onDrained(instance)
+      return
+    }
+    if (this.#queued > 0) this.#serve()
+  }
+
+  add(address: InstanceAddress, cold: boolean): void {
+    if (this.#instances.some((instance) => instance.id === address.id)) return
+    this.#refusal = undefined
+    this.#instances.push({
+      ...address,
+      inFlight: 0,
+      progress: 0,
+      draining: false,
+      gone: undefined,
+      cold,
+      goneListeners: new Set(),
+    })
+    this.#serve()
+  }
+
+  /** No new requests for it; `onDrained` follows when nothing is in flight, perhaps at once. */
+  drain(instanceId: string): void {
+    const instance = this.#instances.find(({ id }) => id === instanceId)
+    if (instance === undefined || instance.draining) return
+    instance.draining = true
+    if (instance.inFlight === 0) this.#onDrained(instance)
+    else if (this.#queued > 0) this.#onNeed(this)
+  }
+
+  /** The instance ended. Its attempts hear of it; their slots are released as usual. */
+  remove(instanceId: string, cause: GoneCause): void {
+    const index = this.#instances.findIndex(({ id }) => id === instanceId)
+    const instance = this.#instances[index]
+    if (instance === undefined) return
+    this.#instances.splice(index, 1)
+    instance.draining = true
+    instance.gone = cause
+    for (const listener of instance.goneListeners) listener()
+    instance.goneListeners.clear()
+    if (this.#queued > 0) this.#onNeed(this)
+  }
+
+  /** No instance can be had for now: all waiters are refused, and new ones until `untilMs`. */
+  refuse(refusal: Refusal, untilMs: number): void {
+    // Instances that run go on serving; only where there is none is waiting hopeless.
+    if (this.#instances.some(({ draining }) => !draining)) return
+    this.#refusal = { ...refusal, untilMs }
+    for (let waiter = this.#shift(); waiter !== undefined; waiter = this.#shift()) {
+      waiter.onRefusal(refusal)
+    }
+  }
+
+  /** Refuses those whose wait is over. To be called every 100 ms or so; also repeats `onNeed` while any wait. */
+  expire(nowMs: number): void {
+    while (this.#head !== undefined && (this.#head.left || this.#head.deadlineMs <= nowMs)) {
+      if (this.#head.left) {
+        this.#drop()
+        continue
+      }
+      const waiter = this.#shift()
+      waiter?.onRefusal({
+        code: 'queue_timeout',
+        message: `no instance of function "${this.functionName}" had room within ${this.policy.queueTimeoutMs} ms`,
+      })
+    }
+    if (this.#queued > 0) this.#onNeed(this)
+  }
+
+  #serve(): void {
+    while (this.#queued > 0) {
+      const instance = this.#takeFree()
+      if (instance === undefined) return
+      const waiter = this.#shift()
+      assert(waiter !== undefined, 'the queue count is right')
+      waiter.onSlot(instance)
+    }
+  }
+
+  #shift(): Waiter | undefined {
+    while (this.#head !== undefined) {
+      const first = this.#head
+      this.#drop()
+      if (first.left) continue
+      first.left = true
+      this.#queued--
+      return first.waiter
+    }
+    return undefined
+  }
+
+  #drop(): void {
+    this.#head = this.#head?.next
+    if (this.#head === undefined) this.#tail = undefined
+  }
+}
