@@ -15,7 +15,9 @@ export interface Bucket {
   /** Resolves also where there was nothing. */
   delete(key: string): Promise<void>
   /** All keys under a prefix, in byte order. */
-  list(prefix: string): AsyncIterable<{ readonly key: string; readonly sizeBytes: number; readonly modifiedAtMs: number }>
+  list(
+    prefix: string,
+  ): AsyncIterable<{ readonly key: string; readonly sizeBytes: number; readonly modifiedAtMs: number }>
   close(): void
 }
 

@@ -27,6 +27,8 @@ export interface Registry {
   listVersions(functionName: string): Promise<readonly Version[]>
 
   /** Deletes versions and blobs that nothing names any more and that are older than the grace time. */
-  collect(options: { readonly graceMs: number }): Promise<{ readonly versions: number; readonly blobs: number }>
+  collect(options: {
+    readonly graceMs: number
+  }): Promise<{ readonly versions: number; readonly blobs: number }>
   close(): void
 }

@@ -41,6 +41,30 @@ export const CONTROL_LIMITS = {
   routesPerFunctionMax: 100,
   functionsMax: 10_000,
   logLinesPerReadMax: 10_000,
+  logLinesPerReadDefault: 100,
+  /** Lines kept for one slow reader of followed logs; then the oldest are dropped and the reader is told. */
+  logLinesBufferedMax: 5_000,
+  /** An empty line keeps a quiet log stream alive: clients give up on a body that is silent for minutes. */
+  logHeartbeatMs: 30_000,
+  trafficSharesMax: 10,
+  messageCharsMax: 1_000,
+  compatibilityFlagsMax: 100,
+  /** Blobs that a client uploads at a time. */
+  uploadsConcurrentMax: 4,
+} as const
+
+/** Objects of a bucket and the registry on them. */
+export const REGISTRY_LIMITS = {
+  keyBytesMax: 512,
+  objectBytesMax: 64 * MIB,
+  /** Embedded driver: longer bodies are files, shorter ones rows. */
+  inlineBytesMax: 64 * KIB,
+  listPageMax: 1_000,
+  /** Tries of one head swap against other writers. */
+  swapAttemptsMax: 16,
+  requestsConcurrentMax: 32,
+  /** How long a start waits for a predecessor that is just ending to let go of the data directory. */
+  lockWaitMs: 500,
 } as const
 
 /** An instance's life. */
@@ -67,4 +91,29 @@ export const INSTANCE_LIMITS = {
 export const CHANNEL_LIMITS = {
   messageBytesMax: 64 * MIB,
   bufferedBytesMax: 64 * MIB,
+} as const
+
+/** What an instance may send out through the egress proxy. */
+export const EGRESS_LIMITS = {
+  /** Requests, WebSockets and TCP connections of one instance that are open at a time; the next is refused. */
+  requestsPerInstanceMax: 1_000,
+  /** Kept-alive connections beyond those in use; above it all idle ones are closed. */
+  idleConnectionsPerInstanceMax: 100,
+  headBytesMax: 64 * KIB,
+  headTimeoutMs: 60_000,
+  /** Name lookup, TCP and TLS together. */
+  connectTimeoutMs: 10_000,
+  lookupTimeoutMs: 5_000,
+  /** Lookups of one instance that run at a time; more wait. */
+  lookupsPerInstanceMax: 8,
+  /** A request on whose connection no byte moves this long fails. */
+  idleTimeoutMs: 120_000,
+  /** The same for WebSockets and TCP connections, which may rest longer. */
+  tunnelIdleTimeoutMs: 600_000,
+  keepAliveTimeoutMs: 4_000,
+  keepAliveTimeoutMsMax: 30_000,
+  ownAddressesAgeMsMax: 5_000,
+  /** Refusals of one instance that are logged in one window; the rest are counted. */
+  logLinesPerWindowMax: 20,
+  logWindowMs: 10_000,
 } as const
