@@ -61,5 +61,15 @@ export interface ExitReport {
   readonly message: string
 }
 
+/** Headers between the router and an instance, beside the ordinary ones. No client can send those that start with `isola-`. */
+export const INSTANCE_HEADERS = {
+  /** To the instance: `[\w.:-]{1,128}`; its log lines carry it. */
+  requestId: 'x-request-id',
+  /** To the instance: `http` or `https`, the scheme of `request.url`; hidden from the function. Absent: `http`. */
+  proto: 'isola-proto',
+  /** From the instance: an `ErrorCode`, where the function gave no answer of its own. */
+  error: 'isola-error',
+} as const
+
 /** Where a driver sends what its instances write. Must not throw and must not block. */
 export type LogSink = (line: LogLine) => void

@@ -1,0 +1,208 @@
+/* oxlint-disable no-underscore-dangle -- the names that the Cap'n Proto library gives its methods */
+/**
+ * A version as the configuration of one workerd process. The function's modules keep their names, because stacks and
+ * imports show them; ours stand beside them under a reserved prefix, and an entry module made here ties both.
+ * Module bytes are copied once, into a message whose size is known beforehand: the library would otherwise copy the
+ * whole message again at each module.
+ */
+import { readFileSync } from 'node:fs'
+import { Message, utils } from 'capnp-es'
+import { IsolaError } from '../../sdk/model/errors.ts'
+import type { ModuleRef } from '../../sdk/model/bundle.ts'
+import type { Binding, Version, VersionContent } from '../../sdk/model/function.ts'
+import { INSTANCE_HEADERS } from '../pool/driver.ts'
+import {
+  Config,
+  HttpOptions_Style,
+  type Worker,
+  type Worker_Binding,
+  type Worker_Module,
+  Worker_Module_Which,
+} from './capnp/workerd.ts'
+import { LOG_MARKS } from './log-marks.ts'
+import { V8_FLAGS } from './workerd.ts'
+
+/** Sockets in an instance's directory: it listens on the first two and connects to the third. */
+export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
+
+/** Names of modules that start so are ours. */
+export const RESERVED_MODULE_PREFIX = '__isola_'
+
+export interface ConfigOptions {
+  readonly version: Version
+  /** Bodies by digest; those of source maps are not needed. */
+  readonly modules: ReadonlyMap<string, Uint8Array>
+  /** Absolute path as workerd sees it. */
+  readonly socketDirectory: string
+  /** @default V8_FLAGS */
+  readonly v8Flags?: readonly string[]
+}
+
+interface NamedBody {
+  readonly name: string
+  readonly kind: Exclude<ModuleRef['kind'], 'sourcemap'>
+  readonly body: Uint8Array
+}
+
+/**
+ * The binary message that a blank reads from stdin.
+ * Throws `version_refused` for what no workerd would load, `blob_missing` where a module's body is not given.
+ */
+export function encodeConfig(options: ConfigOptions): Uint8Array {
+  const { content } = options.version
+  const modules = [...guestModules(content), ...functionModules(options)]
+  const message = new Message({
+    kind: SINGLE_SEGMENT,
+    buffer: new ArrayBuffer(messageBytesMax(modules, options)),
+  })
+  const config = message.initRoot(Config)
+
+  const services = config._initServices(2)
+  const service = services.get(0)
+  service.name = 'function'
+  setWorker(service._initWorker(), content, modules)
+  const egress = services.get(1)
+  egress.name = 'egress'
+  const external = egress._initExternal()
+  external.address = `unix:${options.socketDirectory}/${INSTANCE_SOCKETS.egress}`
+  external._initHttp().style = HttpOptions_Style.PROXY
+
+  const sockets = config._initSockets(2)
+  for (const [index, name] of (['http', 'control'] as const).entries()) {
+    const socket = sockets.get(index)
+    socket.name = name
+    socket.address = `unix:${options.socketDirectory}/${INSTANCE_SOCKETS[name]}`
+    socket._initHttp().forwardedProtoHeader = INSTANCE_HEADERS.proto
+    const target = socket._initService()
+    target.name = 'function'
+    if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT
+  }
+  const flags = options.v8Flags ?? V8_FLAGS
+  setTexts(config._initV8Flags(flags.length), flags)
+  const logging = config._initLogging()
+  logging.structuredLogging = true
+  logging.stdoutPrefix = LOG_MARKS.stdout
+  logging.stderrPrefix = LOG_MARKS.stderr
+  return new Uint8Array(message.toArrayBuffer())
+}
+
+/** A member of the library's enum of arenas that it does not export: one buffer, ours. */
+const SINGLE_SEGMENT = 0
+const ENTRY_MODULE = `${RESERVED_MODULE_PREFIX}entry.js`
+const CONTROL_ENTRYPOINT = `${RESERVED_MODULE_PREFIX}control`
+/** Flags that bring `node:async_hooks`, which the guest follows requests with, and the one that forbids it. */
+const CONTEXT_FLAG = 'nodejs_als'
+const NO_CONTEXT_FLAG = 'no_nodejs_als'
+
+const readGuest = (name: string): Uint8Array => readFileSync(new URL(`./guest/${name}.js`, import.meta.url))
+const GUEST = {
+  prelude: readGuest('prelude'),
+  handlers: readGuest('handlers'),
+  requests: readGuest('requests'),
+  requestsUntracked: readGuest('requests-untracked'),
+}
+
+/** The entry comes first: workerd takes the first module for the main one. */
+function guestModules(content: VersionContent): NamedBody[] {
+  const main = JSON.stringify(`./${content.mainModule}`)
+  const entry = `import './${RESERVED_MODULE_PREFIX}prelude.js'
+import * as exported from ${main}
+import { control, wrap } from './${RESERVED_MODULE_PREFIX}handlers.js'
+export * from ${main}
+export { control as ${CONTROL_ENTRYPOINT} }
+export default wrap(exported.default, ${JSON.stringify(content.mainModule)})
+`
+  const tracked = !content.compatibilityFlags.includes(NO_CONTEXT_FLAG)
+  return [
+    { name: ENTRY_MODULE, kind: 'esm', body: Buffer.from(entry) },
+    { name: `${RESERVED_MODULE_PREFIX}prelude.js`, kind: 'esm', body: GUEST.prelude },
+    { name: `${RESERVED_MODULE_PREFIX}handlers.js`, kind: 'esm', body: GUEST.handlers },
+    {
+      name: `${RESERVED_MODULE_PREFIX}requests.js`,
+      kind: 'esm',
+      body: tracked ? GUEST.requests : GUEST.requestsUntracked,
+    },
+  ]
+}
+
+function functionModules(options: ConfigOptions): NamedBody[] {
+  const found: NamedBody[] = []
+  for (const { name, kind, sha256 } of options.version.content.modules) {
+    if (name.startsWith(RESERVED_MODULE_PREFIX)) {
+      throw new IsolaError(
+        'version_refused',
+        `module "${name}" has a name that isola keeps for itself: rename it, without "${RESERVED_MODULE_PREFIX}" in front`,
+      )
+    }
+    if (kind === 'sourcemap') continue
+    const body = options.modules.get(sha256)
+    if (body === undefined) {
+      throw new IsolaError(
+        'blob_missing',
+        `module "${name}" of ${options.version.functionName} has no blob ${sha256}`,
+      )
+    }
+    found.push({ name, kind, body })
+  }
+  const main = options.version.content.mainModule
+  if (!found.some(({ name, kind }) => name === main && kind === 'esm')) {
+    throw new IsolaError(
+      'version_refused',
+      `main module "${main}" is not among the ES modules of the bundle: deploy it again`,
+    )
+  }
+  return found
+}
+
+function setWorker(worker: Worker, content: VersionContent, modules: readonly NamedBody[]): void {
+  worker.compatibilityDate = content.compatibilityDate
+  const flags = new Set(content.compatibilityFlags)
+  if (!flags.has(NO_CONTEXT_FLAG)) flags.add(CONTEXT_FLAG)
+  setTexts(worker._initCompatibilityFlags(flags.size), [...flags])
+  const moduleList = worker._initModules(modules.length)
+  modules.forEach((module, index) => setModule(moduleList.get(index), module))
+  const bindingList = worker._initBindings(content.bindings.length)
+  content.bindings.forEach((binding, index) => setBinding(bindingList.get(index), binding))
+  worker._initGlobalOutbound().name = 'egress'
+}
+
+const WHICH_BY_KIND = {
+  esm: Worker_Module_Which.ES_MODULE,
+  cjs: Worker_Module_Which.COMMON_JS_MODULE,
+  text: Worker_Module_Which.TEXT,
+  data: Worker_Module_Which.DATA,
+  wasm: Worker_Module_Which.WASM,
+  json: Worker_Module_Which.JSON,
+} as const
+
+/** Writes the bytes as they are: text too is bytes and a NUL, and going through a string would cost two copies. */
+function setModule(target: Worker_Module, { name, kind, body }: NamedBody): void {
+  target.name = name
+  const isBinary = kind === 'data' || kind === 'wasm'
+  utils.setUint16(0, WHICH_BY_KIND[kind], target)
+  utils.initData(1, isBinary ? body.length : body.length + 1, target).copyBuffer(body)
+}
+
+function setBinding(target: Worker_Binding, binding: Binding): void {
+  target.name = binding.name
+  switch (binding.type) {
+    case 'text':
+      target.text = binding.text
+      return
+    case 'json':
+      target.json = JSON.stringify(binding.json)
+  }
+}
+
+function setTexts(target: { set(index: number, value: string): void }, values: readonly string[]): void {
+  for (const [index, value] of values.entries()) target.set(index, value)
+}
+
+/** An upper bound: bytes of what may be long, and room for the words around it. Untouched room costs nothing. */
+function messageBytesMax(modules: readonly NamedBody[], options: ConfigOptions): number {
+  let bytes = 64 * 1024 + 8 * options.socketDirectory.length
+  for (const { name, body } of modules) bytes += body.length + 3 * name.length + 64
+  for (const binding of options.version.content.bindings) bytes += 3 * JSON.stringify(binding).length + 128
+  for (const flag of options.version.content.compatibilityFlags) bytes += 3 * flag.length + 16
+  return bytes + (8 - (bytes % 8))
+}

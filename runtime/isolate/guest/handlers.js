@@ -1,0 +1,197 @@
+/* oxlint-disable typescript/unbound-method -- natives are taken unbound on purpose and applied later */
+/**
+ * The function's default export, as workerd will call it. It behaves as it does without us, but: each request runs
+ * under its id, what it throws is logged and answered as "function_threw", and its `waitUntil` work is counted.
+ *
+ * workerd reads an object's handlers once, at load, and calls them on that object; of a class it makes an instance
+ * per request. Both are kept: an object's functions run on the very object (private fields, `this.x = …`, frozen
+ * objects), and a class is constructed as itself (`this.constructor`, `super`, RPC methods).
+ */
+import { WorkerEntrypoint } from 'cloudflare:workers'
+import { logException } from './__isola_prelude.js'
+import { requests } from './__isola_requests.js'
+
+const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect
+const NativeResponse = Response
+const nativeJson = Response.json
+const resolve = Promise.resolve.bind(Promise)
+const bindCall = Function.prototype.bind.bind(Function.prototype.call)
+const then = bindCall(Promise.prototype.then)
+const getHeader = bindCall(Headers.prototype.get)
+
+/** Those that workerd may call by itself; any other function of the object is reachable by RPC only. */
+const HANDLERS = [
+  'fetch',
+  'scheduled',
+  'queue',
+  'email',
+  'tail',
+  'tailStream',
+  'trace',
+  'test',
+  'connect',
+  'alarm',
+]
+
+/** What the host asks over the control socket. */
+const state = { handlers: [], pending: 0 }
+
+export const control = {
+  fetch() {
+    return apply(nativeJson, NativeResponse, [state])
+  },
+}
+
+/** Throws for what can never answer, so that the version is refused instead of failing each request. */
+export function wrap(exported, moduleName) {
+  if (exported === undefined) throw new TypeError(`${moduleName} has no default export: ${EXAMPLE}`)
+  const isClass = typeof exported === 'function' && exported.prototype instanceof WorkerEntrypoint
+  if (!isClass && (typeof exported !== 'object' || exported === null)) {
+    const found =
+      typeof exported === 'function' ? 'a function or a class of another kind' : `of type ${typeof exported}`
+    throw new TypeError(
+      `the default export of ${moduleName} is ${found}: ${EXAMPLE}, or a class that extends WorkerEntrypoint`,
+    )
+  }
+  const handlers = isClass ? exported.prototype : exported
+  state.handlers = HANDLERS.filter((name) => typeof handlers[name] === 'function')
+  if (state.handlers.length === 0)
+    throw new TypeError(`the default export of ${moduleName} has no handler: ${EXAMPLE}`)
+  return isClass ? wrapClass(exported) : wrapObject(exported)
+}
+
+const EXAMPLE = 'write "export default { fetch(request, env, ctx) { … } }"'
+
+function wrapObject(exported) {
+  const wrapped = {}
+  for (let level = exported; level !== null && level !== Object.prototype; level = getPrototypeOf(level)) {
+    for (const key of ownKeys(level)) {
+      if (key === 'constructor' || getOwnPropertyDescriptor(wrapped, key) !== undefined) continue
+      // Getters stay lazy: workerd would not have called those it does not know.
+      const get = () => {
+        const value = exported[key]
+        return typeof value === 'function' ? (...values) => apply(value, exported, values) : value
+      }
+      if (HANDLERS.includes(key)) {
+        const value = exported[key]
+        const isHandler = typeof value === 'function'
+        defineProperty(wrapped, key, {
+          value: isHandler ? guard(key, value, exported) : value,
+          enumerable: true,
+        })
+      } else defineProperty(wrapped, key, { get, enumerable: true })
+    }
+  }
+  return wrapped
+}
+
+function wrapClass(Exported) {
+  const { [Exported.name]: Wrapped } = {
+    [Exported.name]: class extends Exported {
+      // oxlint-disable-next-line constructor-super -- the instance is made as the function's own class
+      constructor(ctx, env) {
+        watch(ctx)
+        const instance = construct(Exported, [ctx, env])
+        if (typeof instance.fetch === 'function') {
+          const value = guard('fetch', instance.fetch, instance, ctx)
+          defineProperty(instance, 'fetch', { value, configurable: true, writable: true })
+        }
+        return instance
+      }
+    },
+  }
+  return Wrapped
+}
+
+/** The handler, watched. `ownContext`: that of a class, whose handlers are not given it. */
+function guard(name, handler, self, ownContext) {
+  if (name !== 'fetch') {
+    return (...values) => {
+      watch(values[2])
+      return apply(handler, self, values)
+    }
+  }
+  return (...values) => {
+    const ctx = ownContext ?? values[2]
+    watch(ctx)
+    return requests.run(
+      getHeader(values[0].headers, 'x-request-id') ?? undefined,
+      answer,
+      handler,
+      self,
+      values,
+      ctx,
+    )
+  }
+}
+
+function answer(handler, self, values, ctx) {
+  try {
+    const result = apply(handler, self, values)
+    if (result instanceof NativeResponse) return result
+    return then(resolve(result), checkResponse, (thrown) => threw(thrown, ctx))
+  } catch (thrown) {
+    return threw(thrown, ctx)
+  }
+}
+
+function checkResponse(result) {
+  if (result instanceof NativeResponse) return result
+  const found = result === null || result === undefined ? `${result}` : `of type ${typeof result}`
+  return threw(new TypeError(`fetch() must answer with a Response, but its result is ${found}`))
+}
+
+function threw(thrown, ctx) {
+  logException(thrown)
+  // The function asked for its origin to answer in this case: workerd does that only where it sees the exception.
+  if (ctx !== undefined && passesThrough.has(ctx)) throw thrown
+  return new NativeResponse('the function threw an exception\n', {
+    status: 500,
+    headers: { 'isola-error': 'function_threw' },
+  })
+}
+
+const passesThrough = new WeakSet()
+let watched
+
+/**
+ * Counts `waitUntil` and notes `passThroughOnException`. Patched on the one prototype of all contexts, when the first
+ * is seen: a context in a Proxy or with methods of its own would fail where workerd wants the real one.
+ */
+function watch(ctx) {
+  if (watched !== undefined || ctx === undefined || ctx === null) return
+  watched = getPrototypeOf(ctx)
+  patch('waitUntil', function waitUntil(native, values) {
+    const result = apply(native, this, values)
+    state.pending += 1
+    then(
+      resolve(values[0]),
+      () => {
+        state.pending -= 1
+      },
+      (thrown) => {
+        state.pending -= 1
+        logException(thrown)
+      },
+    )
+    return result
+  })
+  patch('passThroughOnException', function passThroughOnException(native, values) {
+    const result = apply(native, this, values)
+    passesThrough.add(this)
+    return result
+  })
+}
+
+function patch(name, method) {
+  const descriptor = getOwnPropertyDescriptor(watched, name)
+  const native = descriptor?.value
+  if (typeof native !== 'function') return
+  const { [name]: value } = {
+    [name](...values) {
+      return apply(method, this, [native, values])
+    },
+  }
+  defineProperty(value, 'length', { value: native.length })
+  defineProperty(watched, name, { ...descriptor, value })
+}

@@ -1,0 +1,53 @@
+/* oxlint-disable typescript/unbound-method -- natives are taken unbound on purpose and applied later */
+/**
+ * Runs inside workerd before any line of the function: what the function writes and throws becomes log lines that
+ * name the request. Everything it needs is taken here, once, so a function that replaces globals changes its own
+ * view only.
+ *
+ * A log line leaves as one message of workerd's structured log: "\x01" kind id ("\x02" | "\x03 ") text. workerd
+ * formats the values itself, as it does without us: only the first argument is changed, or one put in front, and a
+ * first argument without "%" leaves the others as they were ("\x03 ": the joining blank is not part of the text).
+ */
+import { requests } from './__isola_requests.js'
+
+const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect
+const bindCall = Function.prototype.bind.bind(Function.prototype.call)
+const cut = bindCall(String.prototype.slice)
+const matches = bindCall(RegExp.prototype.test)
+
+/** An id that cannot be mistaken for a format or a mark. The router makes only such. */
+const ID = /^[\w.:-]{1,128}$/
+
+/** Longest text of one string, in UTF-16 units. The host cuts whole lines at the same length, whatever comes. */
+const TEXT_MAX = 16_384
+
+const CONSOLE = 'c'
+const EXCEPTION = 'x'
+
+const printError = console.error
+
+for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
+  const { value: print, ...attributes } = getOwnPropertyDescriptor(console, level)
+  const { [level]: value } = { [level]: (...values) => write(print, CONSOLE, values) }
+  defineProperty(console, level, { ...attributes, value })
+}
+
+addEventListener('unhandledrejection', (event) => logException(event.reason))
+
+/** Logs what nothing caught, with its stack and causes. */
+export function logException(thrown) {
+  write(printError, EXCEPTION, [thrown])
+}
+
+function write(print, kind, values) {
+  const id = requests.getStore()
+  const mark = `\x01${kind}${id !== undefined && matches(ID, id) ? id : ''}`
+  for (let index = 0; index < values.length; index += 1) {
+    const value = values[index]
+    // One unit over the bound tells the host that something was cut. Other values are bounded by the formatter.
+    if (typeof value === 'string' && value.length > TEXT_MAX) values[index] = cut(value, 0, TEXT_MAX + 1)
+  }
+  if (typeof values[0] === 'string') values[0] = `${mark}\x02${values[0]}`
+  else values = [`${mark}\x03`, ...values]
+  apply(print, console, values)
+}
