@@ -1,0 +1,109 @@
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { IsolaError } from '../../sdk/model/errors.ts'
+
+/**
+ * Where a node keeps what must survive (`data`) and what need not (`run`: sockets and instance records). Sockets stay
+ * out of the data directory because a unix socket's path ends at 107 bytes, and users nest directories deeper.
+ */
+export interface DataDirectory {
+  readonly path: string
+  readonly runPath: string
+  readonly logsPath: string
+  readonly bucketPath: string
+  readonly token: string
+  /** 12 hex digits that name this directory on this machine. */
+  readonly name: string
+  writeNodeFile(node: NodeFile): void
+  removeNodeFile(): void
+  removeRunPath(): void
+}
+
+/** `node.json`: how the CLI finds the node of a data directory. */
+export interface NodeFile {
+  readonly pid: number
+  readonly httpUrl: string
+  readonly controlUrl: string
+}
+
+export function openDataDirectory(directory: string): DataDirectory {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    const path = realpathSync(directory)
+    const name = createHash('sha256').update(path).digest('hex').slice(0, 12)
+    const runPath = makeRunDirectory(name)
+    const logsPath = join(path, 'logs')
+    mkdirSync(logsPath, { recursive: true, mode: 0o700 })
+    const nodeFile = join(path, 'node.json')
+    return {
+      path,
+      runPath,
+      logsPath,
+      bucketPath: join(path, 'bucket'),
+      token: readOrMakeToken(join(path, 'token')),
+      name,
+      writeNodeFile: (node) => writeAtomically(nodeFile, `${JSON.stringify(node, null, 2)}\n`, 0o644),
+      removeNodeFile: () => rmSync(nodeFile, { force: true }),
+      removeRunPath: () => rmSync(runPath, { recursive: true, force: true }),
+    }
+  } catch (error) {
+    if (error instanceof IsolaError) throw error
+    throw new IsolaError(
+      'data_unusable',
+      `data directory ${directory} cannot be used: ${(error as Error).message}. Choose another with --data`,
+      { cause: error },
+    )
+  }
+}
+
+function makeRunDirectory(name: string): string {
+  const uid = process.getuid?.() ?? 0
+  // Instances run under uids of their own and only pass through: search permission, nothing to read.
+  const base = uid === 0 ? '/run/isola' : join(tmpdir(), `isola-${uid}`)
+  const path = join(base, name)
+  mkdirSync(path, { recursive: true, mode: 0o711 })
+  for (const each of [base, path]) {
+    const { uid: owner } = statSync(each)
+    if (owner !== uid) {
+      throw new IsolaError(
+        'data_unusable',
+        `${each} belongs to uid ${owner}, not to ${uid}: remove it and start again`,
+      )
+    }
+    chmodSync(each, 0o711)
+  }
+  return path
+}
+
+function readOrMakeToken(file: string): string {
+  try {
+    const token = readFileSync(file, 'utf8').trim()
+    if (token.length >= 16) {
+      chmodSync(file, 0o600)
+      return token
+    }
+    throw new IsolaError('data_unusable', `${file} holds no usable token: remove it and a new one is made`)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const token = randomBytes(32).toString('base64url')
+  writeAtomically(file, `${token}\n`, 0o600)
+  return token
+}
+
+function writeAtomically(file: string, text: string, mode: number): void {
+  const temporary = `${file}.new`
+  writeFileSync(temporary, text, { mode })
+  renameSync(temporary, file)
+}

@@ -1,0 +1,87 @@
+import { join } from 'node:path'
+import type { AgentToEgress, EgressRules, EgressToAgent } from '../pool/wire.ts'
+import { ProcessLink } from './process-link.ts'
+
+/**
+ * The agent's hold on the egress proxy: remembers every socket and rule, so that a proxy that comes back (or an older
+ * one that is taken over) can be told all of it again.
+ */
+interface HeldSocket {
+  readonly id: string
+  readonly socketPath: string
+  readonly uid: number
+  functionName?: string
+}
+
+export interface EgressHoldOptions {
+  readonly runPath: string
+  readonly logsPath: string
+  onLog(line: { id: string; functionName: string; message: string }): void
+  onEvent(line: string): void
+}
+
+const LISTEN_TIMEOUT_MS = 10_000
+
+export class EgressHold {
+  readonly link: ProcessLink<EgressToAgent, AgentToEgress>
+  readonly #socketById = new Map<string, HeldSocket>()
+  readonly #listeningById = new Map<string, () => void>()
+  #rules: EgressRules = { allowedCidrs: [], ownAddresses: [], origins: {} }
+
+  constructor(options: EgressHoldOptions) {
+    const socketPath = join(options.runPath, 'egress.sock')
+    this.link = new ProcessLink({
+      name: 'egress proxy',
+      socketPath,
+      entry: '../egress/main',
+      argv: () => ['--socket', socketPath],
+      logFile: join(options.logsPath, 'egress.log'),
+      onEvent: options.onEvent,
+      onConnect: (send) => {
+        send({ type: 'sockets', sockets: [...this.#socketById.values()] })
+        send({ type: 'rules', rules: this.#rules })
+        for (const id of this.#listeningById.keys()) {
+          const socket = this.#socketById.get(id)
+          if (socket !== undefined) send({ type: 'listen', ...socket })
+        }
+      },
+      onMessage: (message) => {
+        if (message.type === 'listening') this.#listeningById.get(message.id)?.()
+        else if (message.type === 'log') for (const line of message.lines) options.onLog(line)
+      },
+    })
+  }
+
+  setRules(rules: EgressRules): void {
+    this.#rules = rules
+    this.link.send({ type: 'rules', rules })
+  }
+
+  /** Resolves when an instance can connect to the socket. */
+  async listen(socket: { id: string; socketPath: string; uid: number }): Promise<void> {
+    this.#socketById.set(socket.id, { ...socket })
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#listeningById.delete(socket.id)
+        reject(new Error(`the egress proxy did not open ${socket.socketPath} within ${LISTEN_TIMEOUT_MS} ms`))
+      }, LISTEN_TIMEOUT_MS)
+      this.#listeningById.set(socket.id, () => {
+        clearTimeout(timer)
+        this.#listeningById.delete(socket.id)
+        resolve()
+      })
+      this.link.send({ type: 'listen', ...socket })
+    })
+  }
+
+  assign(id: string, functionName: string): void {
+    const socket = this.#socketById.get(id)
+    if (socket !== undefined) socket.functionName = functionName
+    this.link.send({ type: 'assign', id, functionName })
+  }
+
+  close(id: string): void {
+    this.#socketById.delete(id)
+    this.link.send({ type: 'close', id })
+  }
+}

@@ -1,0 +1,119 @@
+import { EventEmitter } from 'node:events'
+import { join } from 'node:path'
+import { IsolaError } from '../../sdk/model/errors.ts'
+import type { LogLine } from '../../sdk/model/log-line.ts'
+import type { Snapshot } from '../../sdk/model/snapshot.ts'
+import type { AgentToRouter, RouterToAgent } from '../pool/wire.ts'
+import { ProcessLink } from './process-link.ts'
+import type { Supervisor } from './supervisor.ts'
+
+/** The agent's hold on the router: what it must know after every connection, and what becomes of its messages. */
+export interface RouterHoldOptions {
+  readonly runPath: string
+  readonly logsPath: string
+  readonly host: string
+  readonly port: number
+  readonly supervisor: Supervisor
+  onLog(line: LogLine): void
+  onEvent(line: string): void
+}
+
+const LIVE_TIMEOUT_MS = 10_000
+
+export class RouterHold {
+  readonly link: ProcessLink<RouterToAgent, AgentToRouter>
+  httpPort: number
+  #appliedGeneration = -1
+  #snapshot: Snapshot | undefined
+  readonly #applied = new EventEmitter<{ generation: [] }>().setMaxListeners(0)
+
+  constructor(options: RouterHoldOptions) {
+    const { supervisor } = options
+    const socketPath = join(options.runPath, 'router.sock')
+    this.httpPort = options.port
+    this.link = new ProcessLink({
+      name: 'router',
+      socketPath,
+      entry: '../../router/main',
+      argv: () => ['--socket', socketPath, '--http', `${bracket(options.host)}:${this.httpPort}`],
+      logFile: join(options.logsPath, 'router.log'),
+      onEvent: options.onEvent,
+      onConnect: (send) => {
+        supervisor.onRouterLost()
+        if (this.#snapshot !== undefined) send({ type: 'snapshot', snapshot: this.#snapshot })
+        send({ type: 'instances', instances: supervisor.addresses() })
+      },
+      onMessage: (message) => this.#receive(message, options),
+    })
+  }
+
+  /** Puts a snapshot in force; instances that started for it are named again right behind it. */
+  publish(snapshot: Snapshot, supervisor: Supervisor): void {
+    this.#snapshot = snapshot
+    if (!this.link.send({ type: 'snapshot', snapshot })) return
+    for (const instance of supervisor.addresses())
+      this.link.send({ type: 'instance-up', instance, cold: false })
+  }
+
+  /** Resolves when the router serves by this generation or a newer one. Throws `node_unreachable`. */
+  async whenLive(generation: number): Promise<void> {
+    if (this.#appliedGeneration >= generation) return
+    await new Promise<void>((resolve, reject) => {
+      const finish = (error?: IsolaError): void => {
+        clearTimeout(timer)
+        this.#applied.off('generation', check)
+        if (error === undefined) resolve()
+        else reject(error)
+      }
+      const check = (): void => {
+        if (this.#appliedGeneration >= generation) finish()
+      }
+      const timer = setTimeout(
+        () =>
+          finish(
+            new IsolaError(
+              'node_unreachable',
+              `generation ${generation} is recorded, but the router has not taken it within ${LIVE_TIMEOUT_MS} ms: see isola status`,
+            ),
+          ),
+        LIVE_TIMEOUT_MS,
+      )
+      this.#applied.on('generation', check)
+    })
+  }
+
+  #receive(message: RouterToAgent, { supervisor, onLog, onEvent }: RouterHoldOptions): void {
+    switch (message.type) {
+      case 'hello':
+        this.httpPort = message.httpPort
+        this.#appliedGeneration = message.generation
+        return
+      case 'applied':
+        this.#appliedGeneration = message.generation
+        this.#applied.emit('generation')
+        return
+      case 'need':
+        supervisor.onNeed(message)
+        return
+      case 'load':
+        supervisor.onLoad(message.instances, message.versions)
+        return
+      case 'instance-drained':
+        supervisor.onDrained(message.id)
+        return
+      case 'instance-unreachable':
+        supervisor.onUnreachable(message.id, message.message)
+        return
+      case 'log':
+        for (const line of message.lines) onLog(line)
+        if (message.dropped > 0) onEvent(`the router dropped ${message.dropped} request log lines`)
+        return
+      case 'drained':
+        return
+    }
+  }
+}
+
+function bracket(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
