@@ -1,0 +1,123 @@
+/**
+ * cgroup v2: one directory for all controllers. A group that hands controllers on may hold no processes itself, so the
+ * agent's own group is used in one of three ways, whichever works first:
+ *   1. it may hand them on already (the root of the tree, or a service with a group prepared below it);
+ *   2. it is a service's, a container's or a user's own: its processes move to a leaf `isola-<name>-node` beside ours;
+ *   3. it is the session of a login, which is not ours to rearrange: root makes its group at the top of the tree.
+ */
+import { basename, dirname, join } from 'node:path'
+import type { Cgroup, CgroupLimits, CgroupMount, CgroupTree } from './cgroup.ts'
+import {
+  childrenOf,
+  killProcesses,
+  read,
+  readKey,
+  readNumber,
+  tryMakeDirectory,
+  tryRemoveDirectory,
+  tryWrite,
+  write,
+} from './cgroup-file.ts'
+
+const CONTROLLERS = ['memory', 'cpu', 'pids'] as const
+const MIB = 1024 * 1024
+const CPU_PERIOD_US = 100_000
+
+export function openTreeV2(
+  mounts: readonly CgroupMount[],
+  options: { readonly name: string; readonly isRoot: boolean },
+): CgroupTree | { readonly unavailable: string } {
+  const mount = mounts.find(({ version }) => version === 2)
+  if (mount === undefined) return { unavailable: 'cgroup v2 is not mounted' }
+  const leafName = `isola-${options.name}-node`
+  const own = basename(mount.own) === leafName ? dirname(mount.own) : mount.own
+  const isLogin = own !== mount.mountPoint && !isServiceOf(own)
+  const places = options.isRoot && isLogin ? [own, mount.mountPoint] : [own]
+  let refusal = ''
+  for (const place of places) {
+    const mayMove = place === own && !(options.isRoot && isLogin)
+    const handedOn = handOn(place, mayMove ? leafName : undefined)
+    if (typeof handedOn !== 'string') {
+      const parent = join(place, `isola-${options.name}`)
+      if (tryMakeDirectory(parent) && enable(parent, handedOn)) return treeV2(parent, handedOn)
+      refusal = `cannot make ${parent}`
+    } else refusal = handedOn
+  }
+  return { unavailable: `cgroup v2: ${refusal}` }
+}
+
+/** A systemd unit's group, or one inside a user's own delegated tree. */
+function isServiceOf(directory: string): boolean {
+  return directory.endsWith('.service') || directory.includes('/user@')
+}
+
+/** The controllers that groups below `place` get, or why none, for a person. */
+function handOn(place: string, leafName: string | undefined): string[] | string {
+  const present = (read(place, 'cgroup.controllers') ?? '').trim().split(' ')
+  const wanted = CONTROLLERS.filter((controller) => present.includes(controller))
+  if (!wanted.includes('memory')) return `${place} has no memory controller`
+  if (enable(place, wanted)) return wanted
+  if (leafName === undefined) return `${place} may not hand on controllers`
+  const leaf = join(place, leafName)
+  if (!tryMakeDirectory(leaf))
+    return `${place} is not ours to write: let the service delegate it (Delegate=yes)`
+  for (const pid of (read(place, 'cgroup.procs') ?? '').split('\n')) {
+    if (pid !== '') tryWrite(leaf, 'cgroup.procs', pid)
+  }
+  return enable(place, wanted) ? wanted : `${place} may not hand on controllers`
+}
+
+function enable(directory: string, controllers: readonly string[]): boolean {
+  const enabled = (read(directory, 'cgroup.subtree_control') ?? '').trim().split(' ')
+  if (controllers.every((controller) => enabled.includes(controller))) return true
+  return tryWrite(
+    directory,
+    'cgroup.subtree_control',
+    controllers.map((controller) => `+${controller}`).join(' '),
+  )
+}
+
+function treeV2(parent: string, controllers: readonly string[]): CgroupTree {
+  return {
+    version: 2,
+    description: `cgroup v2: ${controllers.join(', ')}`,
+    create(id) {
+      const directory = join(parent, id)
+      if (!tryMakeDirectory(directory)) throw new Error(`cannot make the cgroup ${directory}`)
+      return cgroupV2(directory)
+    },
+    open: (directories) => cgroupV2(directories['unified']!),
+    find: (id) => cgroupV2(join(parent, id)),
+    ids: () => childrenOf(parent),
+    close: () => void tryRemoveDirectory(parent),
+  }
+}
+
+function cgroupV2(directory: string): Cgroup {
+  return {
+    directories: { unified: directory },
+    processFiles: [join(directory, 'cgroup.procs')],
+    limit(limits: CgroupLimits) {
+      write(directory, 'memory.max', limits.memoryMib * MIB)
+      // Absent on kernels without swap accounting.
+      tryWrite(directory, 'memory.swap.max', 0)
+      tryWrite(directory, 'memory.oom.group', 1)
+      tryWrite(directory, 'cpu.max', `${Math.round(limits.cpus * CPU_PERIOD_US)} ${CPU_PERIOD_US}`)
+      tryWrite(directory, 'pids.max', limits.pids)
+    },
+    usage() {
+      const cpuUs = readKey(directory, 'cpu.stat', 'usage_usec')
+      const used = readNumber(directory, 'memory.current')
+      const inactive = readKey(directory, 'memory.stat', 'inactive_file') ?? 0
+      return {
+        cpuMs: cpuUs === undefined ? undefined : cpuUs / 1e3,
+        memoryBytes: used === undefined ? undefined : Math.max(0, used - inactive),
+      }
+    },
+    memoryKills: () => readKey(directory, 'memory.events', 'oom_kill') ?? 0,
+    kill() {
+      if (!tryWrite(directory, 'cgroup.kill', 1)) killProcesses(directory)
+    },
+    remove: () => tryRemoveDirectory(directory),
+  }
+}
