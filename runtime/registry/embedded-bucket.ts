@@ -300,7 +300,7 @@ class EmbeddedBucket implements Bucket {
 function lostFile(key: string, path: string): IsolaError {
   return new IsolaError(
     'data_unusable',
-    `the file ${path} of object "${key}" is missing: restore the data directory from a backup, or deploy the functions that use it again`,
+    `the file ${path} of object "${key}" is missing: restore the data directory from a backup, or move it away to start empty and deploy again`,
     { details: { path, key } },
   )
 }

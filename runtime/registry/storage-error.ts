@@ -26,7 +26,7 @@ export function toStorageError(error: unknown, path: string): unknown {
         `${path} is damaged (${reason}): stop the node, then restore the data directory from a backup, or move it away to start empty and deploy again`,
         { cause: error, details: { path } },
       )
-    case 'unknown':
+    default:
       return error
   }
 }

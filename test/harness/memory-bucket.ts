@@ -50,7 +50,9 @@ export function openMemoryBucket(
     async *list(prefix) {
       checkKeyPrefix(prefix)
       await turn()
-      for (const key of [...store.keys()].filter((key) => key.startsWith(prefix)).sort()) {
+      for (const key of [...store.keys()]
+        .filter((key) => key.startsWith(prefix))
+        .sort((a, b) => (a < b ? -1 : 1))) {
         const found = store.get(key)
         if (found !== undefined) {
           yield { key, sizeBytes: found.body.byteLength, modifiedAtMs: found.modifiedAtMs }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 /** Runs `use` on a small file system of its own; false where the machine does not let us mount one. */
 export async function withTmpfs(
   options: { readonly sizeBytes: number },
-  use: (directory: string, mount: { makeReadOnly(): void }) => Promise<void>,
+  use: (directory: string, mount: { readonly makeReadOnly: () => void }) => Promise<void>,
 ): Promise<boolean> {
   const directory = mkdtempSync(join(tmpdir(), 'isola-tmpfs-'))
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${options.sizeBytes}`, 'tmpfs', directory])
@@ -16,7 +16,7 @@ export async function withTmpfs(
   }
   try {
     await use(directory, {
-      makeReadOnly() {
+      makeReadOnly: () => {
         const { status } = spawnSync('mount', ['-o', 'remount,ro', directory])
         if (status !== 0) throw new Error(`remount of ${directory} failed with ${status}`)
       },

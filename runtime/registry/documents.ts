@@ -1,0 +1,143 @@
+/**
+ * The JSON documents of the registry as they are read back. What a disk or another node gives is checked before it is
+ * believed. Unknown fields are kept, not refused: a node of this release must read, and not thin out, what a newer
+ * one of the same format wrote while a fleet is being upgraded.
+ */
+import { z } from 'zod'
+import { IsolaError } from '../../sdk/model/errors.ts'
+import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
+import type { Deployment, FunctionRecord, Head, Version } from '../../sdk/model/function.ts'
+import type { Policy } from '../../sdk/model/policy.ts'
+
+const hex = (digits: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`))
+const versionId = hex(32)
+const functionName = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/)
+const functionKind = z.enum(['worker', 'container'])
+const count = z.number().int().nonnegative()
+
+const moduleRef = z.looseObject({
+  name: z.string().min(1),
+  kind: z.enum(MODULE_KINDS),
+  sha256: hex(64),
+  sizeBytes: count,
+})
+
+const binding = z.discriminatedUnion('type', [
+  z.looseObject({ type: z.literal('text'), name: z.string().min(1), text: z.string() }),
+  z.looseObject({ type: z.literal('json'), name: z.string().min(1), json: z.unknown() }),
+])
+
+const versionDocument = z.looseObject({
+  id: versionId,
+  functionName,
+  content: z.looseObject({
+    kind: functionKind,
+    mainModule: z.string().min(1),
+    modules: z.array(moduleRef),
+    bindings: z.array(binding),
+    compatibilityDate: z.string(),
+    compatibilityFlags: z.array(z.string()),
+    limits: z.looseObject({ cpuMs: z.number().positive(), memoryMib: z.number().positive() }),
+  }),
+  createdAt: z.string(),
+  message: z.string(),
+}) satisfies z.ZodType<Version>
+
+const deploymentDocument = z.looseObject({
+  id: z.string().min(1),
+  shares: z.array(z.looseObject({ versionId, percent: z.number().positive().max(100) })).min(1),
+  createdAt: z.string(),
+  message: z.string(),
+  previousId: z.string().min(1).optional(),
+}) satisfies z.ZodType<Deployment>
+
+const policy = z.looseObject({
+  min: count,
+  max: count,
+  concurrency: count,
+  queue: count,
+  queueTimeoutMs: count,
+  idleMs: count,
+}) satisfies z.ZodType<Policy>
+
+const functionRecord = z.looseObject({
+  name: functionName,
+  kind: functionKind,
+  deployment: deploymentDocument,
+  recentVersionIds: z.array(versionId),
+  routes: z.array(
+    z.looseObject({
+      pattern: z.string().min(1),
+      source: z.enum(['config', 'operator']),
+      origin: z.string().optional(),
+    }),
+  ),
+  baseDomainHost: z.boolean(),
+  previewHosts: z.boolean(),
+  policy,
+}) satisfies z.ZodType<FunctionRecord>
+
+const headDocument = z.looseObject({
+  formatVersion: z.literal(1),
+  generation: count,
+  writeId: z.string().min(1),
+  functions: z.record(functionName, functionRecord),
+}) satisfies z.ZodType<Head>
+
+/** Throws `data_unusable` that names the object and what is wrong in it. */
+export function readHead(key: string, body: Uint8Array): Head {
+  const json = parseJson(key, body)
+  const formatVersion = (json as { formatVersion?: unknown } | null)?.formatVersion
+  if (typeof formatVersion === 'number' && formatVersion > 1) {
+    throw new IsolaError(
+      'data_unusable',
+      `object "${key}" has format ${formatVersion} and this release reads format 1: use the newer isola that wrote it`,
+      { details: { key } },
+    )
+  }
+  const head = check(key, headDocument, json)
+  return { ...head, functions: functionsByName(head.functions) }
+}
+
+/** Throws `data_unusable`. */
+export function readVersion(key: string, body: Uint8Array): Version {
+  return check(key, versionDocument, parseJson(key, body))
+}
+
+/** Throws `data_unusable`. */
+export function readDeployment(key: string, body: Uint8Array): Deployment {
+  return check(key, deploymentDocument, parseJson(key, body))
+}
+
+export function writeDocument(document: Head | Version | Deployment): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(document))
+}
+
+/** Without a prototype: "constructor" is a good function name, and must not be found where there is none. */
+export function functionsByName(functions: Head['functions']): Head['functions'] {
+  return Object.assign(Object.create(null) as Record<string, FunctionRecord>, functions)
+}
+
+function parseJson(key: string, body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) as unknown
+  } catch (error) {
+    throw damaged(key, (error as Error).message, error)
+  }
+}
+
+function check<T>(key: string, schema: z.ZodType<T>, json: unknown): T {
+  const result = schema.safeParse(json)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const where = issue === undefined || issue.path.length === 0 ? '' : `${issue.path.join('.')}: `
+  throw damaged(key, `${where}${issue?.message ?? 'invalid'}`, result.error)
+}
+
+function damaged(key: string, reason: string, cause: unknown): IsolaError {
+  return new IsolaError(
+    'data_unusable',
+    `object "${key}" of the registry is damaged (${reason}): restore the bucket from a backup, or remove the object and deploy again`,
+    { cause, details: { key } },
+  )
+}

@@ -1,0 +1,11 @@
+/** Runs one task at a time, in the order they came. A task that fails does not stop the next. */
+export type Mutex = <T>(task: () => Promise<T>) => Promise<T>
+
+export function createMutex(): Mutex {
+  let tail: Promise<unknown> = Promise.resolve()
+  return (task) => {
+    const run = tail.then(task)
+    tail = run.catch(() => undefined)
+    return run
+  }
+}
