@@ -59,12 +59,11 @@ export function adoptedProcess(identity: ProcessIdentity): ProcessHandle {
   return {
     pid: identity.pid,
     exited: new Promise((resolve) => {
-      const timer = setInterval(() => {
-        if (isSameProcess(identity)) return
-        clearInterval(timer)
-        resolve({ code: undefined, signal: undefined })
-      }, INSTANCE_LIMITS.exitPollMs)
-      timer.unref()
+      const look = (): void => {
+        if (isSameProcess(identity)) setTimeout(look, INSTANCE_LIMITS.exitPollMs).unref()
+        else resolve({ code: undefined, signal: undefined })
+      }
+      look()
     }),
     signal(signal) {
       if (!isSameProcess(identity)) return false

@@ -3,15 +3,16 @@
  * the real files onto them in its own mount namespace. Nothing is copied, so instances share the page cache.
  *
  * Inside: workerd, the shared libraries it and `setpriv` need, /dev/urandom (V8's random seed), and /run/isola.
+ * What an earlier agent made is kept: removing a mount point unmounts it in every instance that still runs.
  * No /proc; `/proc/self/exe` is a plain link, without which workerd warns on each start.
  */
 import {
   closeSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readSync,
   realpathSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -39,11 +40,11 @@ export const SOCKETS_INSIDE = '/run/isola'
 /** Throws where a binary cannot be loaded; the message says which. */
 export function buildSandboxRoot(directory: string, tools: SandboxTools): SandboxRoot {
   const root = join(directory, 'root')
-  rmSync(root, { recursive: true, force: true })
   for (const folder of ['dev', 'etc', 'old', 'proc/self', SOCKETS_INSIDE]) {
     mkdirSync(join(root, folder), { recursive: true, mode: 0o755 })
   }
-  symlinkSync('/workerd', join(root, 'proc/self/exe'))
+  const link = join(root, 'proc/self/exe')
+  if (lstatSync(link, { throwIfNoEntry: false }) === undefined) symlinkSync('/workerd', link)
 
   const workerd = traceLibraries(tools.workerd)
   const files = new Map([
@@ -58,10 +59,10 @@ export function buildSandboxRoot(directory: string, tools: SandboxTools): Sandbo
   for (const [inside, outside] of files) {
     const target = join(root, inside)
     mkdirSync(dirname(target), { recursive: true, mode: 0o755 })
-    writeFileSync(target, '')
+    makeMountPoint(target)
     lines.push(mountLine(realpathSync(outside), target, 'bind,ro,nosuid,nodev'))
   }
-  writeFileSync(join(root, 'dev/urandom'), '')
+  makeMountPoint(join(root, 'dev/urandom'))
   lines.push(mountLine('/dev/urandom', join(root, 'dev/urandom'), 'bind,ro,nosuid,noexec'))
   const mountTable = join(directory, 'mounts')
   writeFileSync(mountTable, `${lines.join('\n')}\n`)
@@ -114,6 +115,10 @@ function interpreterOf(binary: string): string {
   const path = /\/[\w./-]*\/ld[\w.-]*\.so\.\d+/.exec(head.toString('latin1'))?.[0]
   if (path === undefined) throw new Error(`${binary} is not a dynamically linked executable`)
   return path
+}
+
+function makeMountPoint(path: string): void {
+  closeSync(openSync(path, 'a', 0o644))
 }
 
 function mountLine(source: string, target: string, options: string): string {

@@ -12,11 +12,26 @@ export const BUNDLE_LIMITS = {
   varBytesMax: 128 * KIB,
 } as const
 
+/** What becomes a bundle: a configuration file, a source tree, perhaps a command of its own. */
+export const BUILD_LIMITS = {
+  configBytesMax: MIB,
+  configDepthMax: 64,
+  diagnosticsCountMax: 10,
+  filesScannedMax: 100_000,
+  commandTimeoutMs: 600_000,
+  commandOutputBytesMax: 64 * KIB,
+} as const
+
+/** The newest compatibility date that the workerd of `package.json` takes: seven days after its own. */
+export const COMPATIBILITY_DATE_MAX = '2026-11-24'
+
 /** What the router accepts from a client and from an instance. */
 export const ROUTER_LIMITS = {
   headerBytesMax: 16 * KIB,
   headersCountMax: 200,
   urlBytesMax: 8 * KIB,
+  /** Of a host name without port (RFC 1035 §2.3.4). */
+  hostCharsMax: 253,
   requestBodyBytesMax: 100 * MIB,
   responseHeadBytesMax: 64 * KIB,
   connectionsMax: 20_000,
@@ -42,8 +57,8 @@ export const CONTROL_LIMITS = {
   functionsMax: 10_000,
   logLinesPerReadMax: 10_000,
   logLinesPerReadDefault: 100,
-  /** Lines kept for one slow reader of followed logs; then the oldest are dropped and the reader is told. */
-  logLinesBufferedMax: 5_000,
+  /** Kept for one slow reader of followed logs; beyond it the older half is dropped and the reader is told. */
+  logBytesBufferedMax: 4 * MIB,
   /** An empty line keeps a quiet log stream alive: clients give up on a body that is silent for minutes. */
   logHeartbeatMs: 30_000,
   trafficSharesMax: 10,
@@ -83,6 +98,26 @@ export const INSTANCE_LIMITS = {
   pidsMax: 64,
   openFilesMax: 8_192,
   logFileBytesMax: 16 * MIB,
+  /** Read from an instance's log file in one go; the rest waits for the next turn, so that a flood starves nobody. */
+  logReadBytesMax: 256 * KIB,
+  /** Encoded configs kept for repeated cold starts, all versions together. */
+  configCacheBytesMax: 64 * MIB,
+  blanksMax: 64,
+  /** Between two blanks: starting one must not take the processor from an instance that starts. */
+  blankSpacingMs: 15,
+  /** After a blank that ended by itself. */
+  blankRetryMs: 1_000,
+  controlTimeoutMs: 1_000,
+  controlAnswerBytesMax: 64 * KIB,
+  socketPathBytesMax: 107,
+  /** How often an adopted instance, which is no child of this agent, is looked at. */
+  exitPollMs: 100,
+  /** Cgroups and directories of what ended are removed within this time; a process that is still exiting holds them. */
+  removeTimeoutMs: 2_000,
+  /** Added to an instance's badness, so that the kernel ends it before the router or the agent. */
+  oomScoreAdjust: 500,
+  sandboxTrialTimeoutMs: 10_000,
+  uidsMax: 1_024,
   crashBackoffMsMin: 500,
   crashBackoffMsMax: 60_000,
 } as const

@@ -1,0 +1,82 @@
+/**
+ * Encoded configs by version id, so that a repeated cold start loads and encodes nothing. Bounded by bytes; what was
+ * not wanted for longest goes first. Starts of one version at the same time share one load.
+ */
+import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
+import type { Version } from '../../sdk/model/function.ts'
+import { encodeConfig } from './config.ts'
+import { createStackMapper } from './stack-map.ts'
+
+export interface LoadedVersion {
+  readonly config: Uint8Array
+  readonly mapStack: (stack: string) => string
+}
+
+export interface ConfigCacheOptions {
+  /** Bodies by digest. */
+  loadModules(version: Version): Promise<ReadonlyMap<string, Uint8Array>>
+  readonly socketDirectory: string
+  /** @default INSTANCE_LIMITS.configCacheBytesMax */
+  readonly bytesMax?: number
+}
+
+export interface ConfigCache {
+  load(version: Version): Promise<LoadedVersion>
+  readonly bytes: number
+}
+
+export function createConfigCache(options: ConfigCacheOptions): ConfigCache {
+  const bytesMax = options.bytesMax ?? INSTANCE_LIMITS.configCacheBytesMax
+  // Insertion order is order of use: a hit is taken out and put in again.
+  const kept = new Map<string, LoadedVersion & { readonly bytes: number }>()
+  const loading = new Map<string, Promise<LoadedVersion>>()
+  let bytes = 0
+
+  const load = async (version: Version): Promise<LoadedVersion> => {
+    const modules = await options.loadModules(version)
+    const config = encodeConfig({ version, modules, socketDirectory: options.socketDirectory })
+    const sourceMaps = sourceMapsOf(version, modules)
+    const loaded = { config, mapStack: createStackMapper(sourceMaps), bytes: config.length }
+    for (const map of sourceMaps.values()) loaded.bytes += map.length
+    if (loaded.bytes > bytesMax) return loaded
+    kept.set(version.id, loaded)
+    bytes += loaded.bytes
+    for (const [id, oldest] of kept) {
+      if (bytes <= bytesMax) break
+      kept.delete(id)
+      bytes -= oldest.bytes
+    }
+    return loaded
+  }
+  return {
+    get bytes() {
+      return bytes
+    },
+    load(version) {
+      const hit = kept.get(version.id)
+      if (hit !== undefined) {
+        kept.delete(version.id)
+        kept.set(version.id, hit)
+        return Promise.resolve(hit)
+      }
+      let pending = loading.get(version.id)
+      if (pending === undefined) {
+        pending = load(version).finally(() => loading.delete(version.id))
+        loading.set(version.id, pending)
+      }
+      return pending
+    },
+  }
+}
+
+export function sourceMapsOf(
+  version: Version,
+  modules: ReadonlyMap<string, Uint8Array>,
+): ReadonlyMap<string, Uint8Array> {
+  const maps = new Map<string, Uint8Array>()
+  for (const { name, kind, sha256 } of version.content.modules) {
+    const body = modules.get(sha256)
+    if (kind === 'sourcemap' && body !== undefined) maps.set(name, body)
+  }
+  return maps
+}

@@ -1,0 +1,57 @@
+/** Why an instance ended, decided from everything known about it. */
+import type { ExitCause } from '../../sdk/model/node-status.ts'
+import type { VersionLimits } from '../../sdk/model/function.ts'
+import type { ExitReport } from '../pool/driver.ts'
+import type { ProcessExit } from './process-handle.ts'
+
+export interface ExitFacts {
+  readonly exit: ProcessExit
+  /** The cause given to `kill`, or `stopped` after `stop`. */
+  readonly requested: ExitCause | undefined
+  /** Of its cgroup, since it was made. */
+  readonly memoryKills: number
+  /** Last lines that workerd itself wrote to stderr. */
+  readonly errors: string
+  readonly limits: VersionLimits
+}
+
+const HEAP_EXHAUSTED = /out of memory|heap limit/i
+
+/** What we did comes first: a process that we killed for one cause may show signs of another. */
+export function reportExit({ exit, requested, memoryKills, errors, limits }: ExitFacts): ExitReport {
+  if (requested !== undefined) return { cause: requested, message: requestedMessage(requested, limits) }
+  const lastError = errors.trim().split('\n').at(-1) ?? ''
+  if (memoryKills > 0) {
+    return { cause: 'out_of_memory', message: `memory limit of ${limits.memoryMib} MiB reached` }
+  }
+  if (HEAP_EXHAUSTED.test(errors)) {
+    return {
+      cause: 'out_of_memory',
+      message: `JavaScript heap out of memory (memory limit of ${limits.memoryMib} MiB)`,
+    }
+  }
+  const how =
+    exit.signal !== undefined
+      ? `ended by ${exit.signal}`
+      : exit.code !== undefined
+        ? `exit code ${exit.code}`
+        : 'ended while no agent was there to see how'
+  return { cause: 'crashed', message: lastError === '' ? how : `${how}: ${lastError}` }
+}
+
+function requestedMessage(cause: ExitCause, limits: VersionLimits): string {
+  switch (cause) {
+    case 'stopped':
+      return 'stopped'
+    case 'cpu_limit':
+      return `CPU limit of ${limits.cpuMs} ms reached without an answer`
+    case 'out_of_memory':
+      return `memory limit of ${limits.memoryMib} MiB reached`
+    case 'start_failed':
+      return 'it did not start'
+    case 'crashed':
+      return 'ended because it no longer answered'
+    case 'killed':
+      return 'killed'
+  }
+}
