@@ -1,85 +1,26 @@
-import { createHash } from 'node:crypto'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Bucket } from '../../runtime/registry/bucket.ts'
-import { openRegistry } from '../../runtime/registry/registry-store.ts'
 import type { Registry } from '../../runtime/registry/registry.ts'
 import { canonicalJson, versionId } from '../../runtime/registry/version-id.ts'
-import type { FunctionRecord, Head, Version, VersionContent } from '../../sdk/model/function.ts'
-import { CONTROL_LIMITS, REGISTRY_LIMITS } from '../../sdk/model/limits.ts'
-import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
-import { openMemoryBucket, type MemoryStore } from '../harness/memory-bucket.ts'
+import type { Head, Version, VersionContent } from '../../sdk/model/function.ts'
+import { REGISTRY_LIMITS } from '../../sdk/model/limits.ts'
+import {
+  bytes,
+  contentOf,
+  createRegistryPlace,
+  deployVersion,
+  recordOf,
+  sha256,
+  storeVersion,
+  type RegistryPlace,
+} from '../harness/registry-fixture.ts'
 
-const sha256 = (body: Uint8Array): string => createHash('sha256').update(body).digest('hex')
-const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
-const HOUR_MS = 3_600_000
-
-let store: MemoryStore
-let nowMs: number
-let ids: number
+let place: RegistryPlace
 beforeEach(() => {
-  store = new Map()
-  nowMs = 1_800_000_000_000
-  ids = 0
+  place = createRegistryPlace()
 })
-const memory = (): Bucket => openMemoryBucket({ store, now: () => nowMs })
-const open = (bucket: Bucket = memory()): Promise<Registry> =>
-  openRegistry({ bucket, now: () => nowMs, newId: () => `id-${++ids}` })
-
-function contentOf(code: string): VersionContent {
-  const body = bytes(code)
-  return {
-    kind: 'worker',
-    mainModule: 'index.js',
-    modules: [{ name: 'index.js', kind: 'esm', sha256: sha256(body), sizeBytes: body.byteLength }],
-    bindings: [],
-    compatibilityDate: '2026-11-01',
-    compatibilityFlags: [],
-    limits: { cpuMs: 10_000, memoryMib: 128 },
-  }
-}
-
-async function storeVersion(registry: Registry, functionName: string, code: string): Promise<Version> {
-  await registry.putBlob(sha256(bytes(code)), bytes(code))
-  const content = contentOf(code)
-  const version: Version = {
-    id: versionId(functionName, content),
-    functionName,
-    content,
-    createdAt: new Date(nowMs).toISOString(),
-    message: code,
-  }
-  await registry.putVersion(version)
-  return version
-}
-
-function recordOf(name: string, versionIds: readonly string[], previous?: FunctionRecord): FunctionRecord {
-  return {
-    name,
-    kind: 'worker',
-    deployment: {
-      id: `deployment-${++ids}`,
-      shares: versionIds.map((versionId) => ({ versionId, percent: 100 / versionIds.length })),
-      createdAt: new Date(nowMs).toISOString(),
-      message: '',
-      ...(previous && { previousId: previous.deployment.id }),
-    },
-    recentVersionIds: [],
-    routes: [],
-    baseDomainHost: true,
-    previewHosts: true,
-    policy: DEFAULT_POLICY,
-  }
-}
-
-async function deploy(registry: Registry, name: string, code: string): Promise<Version> {
-  const version = await storeVersion(registry, name, code)
-  await registry.swap((head) => ({
-    ...head.functions,
-    [name]: recordOf(name, [version.id], head.functions[name]),
-  }))
-  return version
-}
+const open = (bucket?: Bucket): Promise<Registry> => place.open(bucket)
 
 /** A bucket whose operations a test can replace. */
 function altered(bucket: Bucket, changes: Partial<Bucket>): Bucket {
@@ -151,7 +92,7 @@ describe('blobs and versions', () => {
     const digest = sha256(bytes('code'))
     await registry.putBlob(digest, bytes('code'))
     const key = `blobs/${digest}`
-    store.set(key, { ...store.get(key)!, body: bytes('evil') })
+    place.store.set(key, { ...place.store.get(key)!, body: bytes('evil') })
     await expect(registry.getBlob(digest)).rejects.toMatchObject({ code: 'data_unusable' })
   })
 
@@ -186,8 +127,8 @@ describe('blobs and versions', () => {
     const registry = await open()
     const names: string[] = []
     for (const code of ['one', 'two', 'three']) {
-      nowMs += 1_000
-      names.unshift((await storeVersion(registry, 'shop', code)).id)
+      place.nowMs += 1_000
+      names.unshift((await storeVersion(registry, 'shop', code, place.nowMs)).id)
       await storeVersion(registry, 'shop-2', code)
     }
     expect((await registry.listVersions('shop')).map((version) => version.id)).toEqual(names)
@@ -208,10 +149,10 @@ describe('the head', () => {
     const registry = await open()
     const heard: number[] = []
     const stop = registry.onChange((head) => heard.push(head.generation))
-    const version = await deploy(registry, 'shop', 'a')
+    const version = await deployVersion(registry, 'shop', 'a')
     expect(heard).toEqual([1])
     stop()
-    await deploy(registry, 'shop', 'b')
+    await deployVersion(registry, 'shop', 'b')
     expect(heard).toEqual([1])
     const again = await open()
     expect(again.head).toEqual(registry.head)
@@ -221,9 +162,9 @@ describe('the head', () => {
 
   test('a change that returns what it got writes nothing', async () => {
     const registry = await open()
-    const before = store.get('head.json')?.etag
+    const before = place.store.get('head.json')?.etag
     expect((await registry.swap((head) => head.functions)).generation).toBe(0)
-    expect(store.get('head.json')?.etag).toBe(before)
+    expect(place.store.get('head.json')?.etag).toBe(before)
   })
 
   test('what a change throws passes through, writes nothing, and spoils no other swap', async () => {
@@ -251,8 +192,8 @@ describe('the head', () => {
 
   test('the deployment before is kept for a rollback', async () => {
     const registry = await open()
-    const first = await deploy(registry, 'shop', 'a')
-    await deploy(registry, 'shop', 'b')
+    const first = await deployVersion(registry, 'shop', 'a')
+    await deployVersion(registry, 'shop', 'b')
     const { previousId } = registry.head.functions['shop']!.deployment
     const previous = await registry.getDeployment('shop', previousId!)
     expect(previous?.shares).toEqual([{ versionId: first.id, percent: 100 }])
@@ -262,8 +203,8 @@ describe('the head', () => {
   test('a function may be called "constructor", and is not there before it is', async () => {
     const registry = await open()
     expect(registry.head.functions['constructor']).toBeUndefined()
-    await deploy(registry, 'constructor', 'a')
-    await deploy(registry, 'shop', 'a')
+    await deployVersion(registry, 'constructor', 'a')
+    await deployVersion(registry, 'shop', 'a')
     expect(registry.head.functions['constructor']?.name).toBe('constructor')
     const again = await open()
     expect(again.head.functions['constructor']?.name).toBe('constructor')
@@ -276,7 +217,7 @@ describe('the head', () => {
       fc.asyncProperty(
         fc.array(fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 5 }), { minLength: 1, maxLength: 5 }),
         async (writers) => {
-          store = new Map()
+          place = createRegistryPlace()
           const registries = await Promise.all(writers.map(() => open()))
           const versions = new Map<number, Version>()
           for (const index of [0, 1, 2, 3, 4]) {
@@ -321,7 +262,7 @@ describe('the head', () => {
 
   test('a writer that always loses gives up with a conflict', async () => {
     let attempts = 0
-    const bucket = memory()
+    const bucket = place.bucket
     const registry = await open(
       altered(bucket, {
         async putIfMatch() {
@@ -345,7 +286,7 @@ describe('the head', () => {
   })
 
   test('a write whose answer was lost but that was made counts as made', async () => {
-    const bucket = memory()
+    const bucket = place.bucket
     const registry = await open(
       altered(bucket, {
         async putIfMatch(key, body, etag) {
@@ -360,7 +301,7 @@ describe('the head', () => {
   })
 
   test('a write that a client below repeats, and so sees refused, counts as made', async () => {
-    const bucket = memory()
+    const bucket = place.bucket
     const registry = await open(
       altered(bucket, {
         async putIfMatch(key, body, etag) {
@@ -376,7 +317,7 @@ describe('the head', () => {
 
   test('a write that failed and was not made fails with the bucket’s error', async () => {
     const registry = await open(
-      altered(memory(), {
+      altered(place.bucket, {
         async putIfMatch() {
           throw new Error('connection reset')
         },
@@ -389,7 +330,7 @@ describe('the head', () => {
 
   test('refresh sees what another wrote, and reads the document only when it changed', async () => {
     let reads = 0
-    const bucket = memory()
+    const bucket = place.bucket
     const reader = await open(
       altered(bucket, {
         get(key) {
@@ -399,7 +340,7 @@ describe('the head', () => {
       }),
     )
     const writer = await open()
-    await deploy(writer, 'shop', 'a')
+    await deployVersion(writer, 'shop', 'a')
     reads = 0
     expect(await reader.refresh()).toEqual(writer.head)
     await reader.refresh()
@@ -409,18 +350,18 @@ describe('the head', () => {
 
   test('a head that went back is refused, and the newer one stays in force', async () => {
     const registry = await open()
-    await deploy(registry, 'shop', 'a')
-    const older = store.get('head.json')!
-    await deploy(registry, 'shop', 'b')
-    store.set('head.json', { ...older, etag: 'restored' })
+    await deployVersion(registry, 'shop', 'a')
+    const older = place.store.get('head.json')!
+    await deployVersion(registry, 'shop', 'b')
+    place.store.set('head.json', { ...older, etag: 'restored' })
     await expect(registry.refresh()).rejects.toMatchObject({ code: 'data_unusable' })
     expect(registry.head.generation).toBe(2)
   })
 
   test('a head that was deleted is an error, not an empty registry', async () => {
     const registry = await open()
-    await deploy(registry, 'shop', 'a')
-    store.delete('head.json')
+    await deployVersion(registry, 'shop', 'a')
+    place.store.delete('head.json')
     await expect(registry.refresh()).rejects.toThrow(/"head\.json" is gone/)
     await expect(registry.swap(() => ({}))).rejects.toMatchObject({ code: 'data_unusable' })
     expect(registry.head.functions['shop']).toBeDefined()
@@ -439,7 +380,7 @@ describe('the head', () => {
     ['a newer format', '{"formatVersion":2}', /has format 2 and this release reads format 1/],
   ])('a head document of %s is refused with what is wrong', async (_what, document, message) => {
     const body = typeof document === 'string' ? bytes(document) : document
-    store.set('head.json', { body, etag: 'e', modifiedAtMs: nowMs })
+    place.store.set('head.json', { body, etag: 'e', modifiedAtMs: place.nowMs })
     await expect(open()).rejects.toMatchObject({
       code: 'data_unusable',
       message: expect.stringMatching(message) as string,
@@ -448,110 +389,23 @@ describe('the head', () => {
 
   test('a damaged version document is refused with its key', async () => {
     const registry = await open()
-    const { id } = await deploy(registry, 'shop', 'a')
+    const { id } = await deployVersion(registry, 'shop', 'a')
     const key = `versions/shop/${id}.json`
-    store.set(key, { ...store.get(key)!, body: bytes('{"id":1}') })
+    place.store.set(key, { ...place.store.get(key)!, body: bytes('{"id":1}') })
     await expect(registry.getVersion('shop', id)).rejects.toThrow(new RegExp(key))
   })
 
   test('fields of a newer release are kept through a swap', async () => {
     const registry = await open()
-    await deploy(registry, 'shop', 'a')
-    const stored = store.get('head.json')!
+    await deployVersion(registry, 'shop', 'a')
+    const stored = place.store.get('head.json')!
     const document = JSON.parse(Buffer.from(stored.body).toString()) as { functions: { shop: object } }
     Object.assign(document, { fleet: 'new' })
     Object.assign(document.functions.shop, { colour: 'blue' })
-    store.set('head.json', { ...stored, body: bytes(JSON.stringify(document)) })
+    place.store.set('head.json', { ...stored, body: bytes(JSON.stringify(document)) })
     const again = await open()
-    await deploy(again, 'other', 'b')
-    const after = JSON.parse(Buffer.from(store.get('head.json')!.body).toString()) as object
+    await deployVersion(again, 'other', 'b')
+    const after = JSON.parse(Buffer.from(place.store.get('head.json')!.body).toString()) as object
     expect(after).toMatchObject({ fleet: 'new', functions: { shop: { colour: 'blue' }, other: {} } })
-  })
-})
-
-describe('the collection', () => {
-  test('removes what nothing names once it is old, and leaves what is live, recent or previous', async () => {
-    const registry = await open()
-    const orphanBlob = bytes('never used')
-    await registry.putBlob(sha256(orphanBlob), orphanBlob)
-    const deleted = await deploy(registry, 'deleted', 'deleted code')
-    const previous = await deploy(registry, 'shop', 'previous code')
-    const current = await deploy(registry, 'shop', 'current code')
-    await registry.swap(({ functions: { deleted: _, ...rest } }) => rest)
-    expect(await registry.collect({ graceMs: HOUR_MS })).toEqual({ versions: 0, blobs: 0 })
-
-    nowMs += HOUR_MS + 1
-    const young = bytes('just uploaded')
-    await registry.putBlob(sha256(young), young)
-    expect(await registry.collect({ graceMs: HOUR_MS })).toEqual({ versions: 1, blobs: 2 })
-    expect(await registry.getVersion('deleted', deleted.id)).toBeUndefined()
-    expect(await registry.hasBlob(sha256(orphanBlob))).toBe(false)
-    expect(await registry.hasBlob(sha256(young))).toBe(true)
-    for (const version of [previous, current]) {
-      expect(await registry.getVersion('shop', version.id)).toEqual(version)
-      expect(await registry.hasBlob(version.content.modules[0]!.sha256)).toBe(true)
-    }
-    expect(await registry.collect({ graceMs: HOUR_MS })).toEqual({ versions: 0, blobs: 0 })
-  })
-
-  test('keeps the newest versions of each function, and the live one however old', async () => {
-    const registry = await open()
-    const live = await deploy(registry, 'shop', 'live')
-    for (let index = 0; index < CONTROL_LIMITS.keptVersionsMax + 5; index++) {
-      nowMs += 1_000
-      await storeVersion(registry, 'shop', `code ${index}`)
-    }
-    nowMs += HOUR_MS
-    expect(await registry.collect({ graceMs: 10 })).toEqual({ versions: 5, blobs: 5 })
-    expect(await registry.getVersion('shop', live.id)).toBeDefined()
-    expect(await registry.listVersionIds('shop')).toHaveLength(CONTROL_LIMITS.keptVersionsMax + 1)
-  })
-
-  test('storing an old version again makes it young', async () => {
-    const registry = await open()
-    await storeVersion(registry, 'gone', 'a')
-    nowMs += 2 * HOUR_MS
-    await storeVersion(registry, 'gone', 'a')
-    expect(await registry.collect({ graceMs: HOUR_MS })).toEqual({ versions: 0, blobs: 0 })
-  })
-
-  test('a blob that two functions use stays while one of them is left', async () => {
-    const registry = await open()
-    await deploy(registry, 'one', 'same code')
-    const two = await deploy(registry, 'two', 'same code')
-    await registry.swap(({ functions: { one: _, ...rest } }) => rest)
-    nowMs += HOUR_MS
-    expect(await registry.collect({ graceMs: 10 })).toEqual({ versions: 1, blobs: 0 })
-    expect(await registry.getBlob(two.content.modules[0]!.sha256)).toBeDefined()
-  })
-
-  test('stops before the blobs where a version cannot be read', async () => {
-    const registry = await open()
-    const { id } = await deploy(registry, 'shop', 'a')
-    store.set(`versions/shop/${id}.json`, { body: bytes('{'), etag: 'e', modifiedAtMs: nowMs })
-    nowMs += HOUR_MS
-    await expect(registry.collect({ graceMs: 10 })).rejects.toMatchObject({ code: 'data_unusable' })
-    expect(await registry.hasBlob(sha256(bytes('a')))).toBe(true)
-  })
-
-  test('swaps and collections together never leave a head that names what is gone', async () => {
-    const registry = await open()
-    await fc.assert(
-      fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 8 }), async (codes) => {
-        nowMs += HOUR_MS
-        await Promise.all([
-          ...codes.map((code) => deploy(registry, 'shop', `code ${code}`)),
-          registry.collect({ graceMs: 10 }),
-          registry.collect({ graceMs: 10 }),
-        ])
-        for (const record of Object.values(registry.head.functions)) {
-          for (const { versionId } of record.deployment.shares) {
-            const version = await registry.getVersion(record.name, versionId)
-            await registry.getBlob(version!.content.modules[0]!.sha256)
-          }
-        }
-      }),
-      { numRuns: 30 },
-    )
   })
 })

@@ -1,0 +1,177 @@
+/**
+ * What a version must be before anything of it is started or stored. Names are checked here, once, because they
+ * become paths in the instance and keys of `env`; sizes are those of the stored blobs, not those the client claims.
+ */
+import { IsolaError } from '../../sdk/model/errors.ts'
+import { BUNDLE_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
+import type { Binding, VersionContent, VersionLimits } from '../../sdk/model/function.ts'
+import type { ModuleRef } from '../../sdk/model/bundle.ts'
+import type { VersionRequest } from '../../sdk/model/control.ts'
+import type { Registry } from '../registry/registry.ts'
+import { inTurns } from '../registry/version-store.ts'
+
+/** The content of the version asked for, in its one normal form. Throws `invalid_argument`, `bundle_too_large`. */
+export function checkVersion(request: VersionRequest): VersionContent {
+  if (request.kind !== 'worker') {
+    throw new IsolaError(
+      'config_unsupported',
+      `kind "${request.kind}" cannot run on this node yet: deploy a function of kind "worker"`,
+    )
+  }
+  checkModules(request)
+  checkBindings(request.bindings)
+  checkCompatibility(request)
+  return {
+    kind: request.kind,
+    mainModule: request.mainModule,
+    modules: request.modules
+      .toSorted(byName)
+      .map(({ name, kind, sha256, sizeBytes }) => ({ name, kind, sha256, sizeBytes })),
+    bindings: request.bindings.toSorted(byName),
+    compatibilityDate: request.compatibilityDate,
+    compatibilityFlags: [...new Set(request.compatibilityFlags)].sort((a, b) => (a < b ? -1 : 1)),
+    limits: checkLimits(request.limits ?? {}),
+  }
+}
+
+/** Throws `blob_missing` that lists the digests, and `invalid_argument` where a size is not the claimed one. */
+export async function checkBlobs(registry: Registry, modules: readonly ModuleRef[]): Promise<void> {
+  const sizes = await inTurns(modules, (module) => registry.blobSizeBytes(module.sha256))
+  const missing = modules.filter((_, index) => sizes[index] === undefined).map((module) => module.sha256)
+  if (missing.length > 0) {
+    throw new IsolaError(
+      'blob_missing',
+      `${missing.length} of ${modules.length} modules are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
+      { details: { missing: [...new Set(missing)] } },
+    )
+  }
+  modules.forEach((module, index) => {
+    if (sizes[index] === module.sizeBytes) return
+    refuse(
+      `module "${module.name}" is said to have ${module.sizeBytes} bytes but its blob has ${sizes[index]}: send the size of the uploaded bytes`,
+    )
+  })
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0
+}
+
+function refuse(message: string): never {
+  throw new IsolaError('invalid_argument', message)
+}
+
+function checkModules(request: VersionRequest): void {
+  const { modules, mainModule } = request
+  if (modules.length > BUNDLE_LIMITS.modulesCountMax) {
+    tooLarge(`${modules.length} modules, more than the ${BUNDLE_LIMITS.modulesCountMax}`)
+  }
+  const names = new Set<string>()
+  let totalBytes = 0
+  for (const module of modules) {
+    const problem = moduleNameProblem(module.name)
+    if (problem !== undefined) {
+      refuse(
+        `module name ${JSON.stringify(module.name.slice(0, 100))} ${problem}: use a relative path with "/", e.g. "lib/greet.js"`,
+      )
+    }
+    if (names.has(module.name)) refuse(`module "${module.name}" is there twice: send each name once`)
+    names.add(module.name)
+    totalBytes += module.sizeBytes
+  }
+  if (totalBytes > BUNDLE_LIMITS.modulesBytesMax) {
+    tooLarge(`${totalBytes} bytes of modules, more than the ${BUNDLE_LIMITS.modulesBytesMax}`)
+  }
+  const main = modules.find((module) => module.name === mainModule)
+  if (main === undefined) {
+    refuse(
+      `main module ${JSON.stringify(mainModule.slice(0, 100))} is not among the ${modules.length} modules: name one of them`,
+    )
+  }
+  if (main.kind !== 'esm') {
+    refuse(
+      `main module "${mainModule}" is of kind "${main.kind}": it must be an "esm" module with a default export`,
+    )
+  }
+}
+
+function tooLarge(what: string): never {
+  throw new IsolaError(
+    'bundle_too_large',
+    `the version has ${what} it may have: leave out what it does not need, or keep large data outside`,
+  )
+}
+
+function moduleNameProblem(name: string): string | undefined {
+  if (name === '') return 'is empty'
+  if (Buffer.byteLength(name) > BUNDLE_LIMITS.moduleNameBytesMax) {
+    return `has more than ${BUNDLE_LIMITS.moduleNameBytesMax} bytes`
+  }
+  if (!name.isWellFormed()) return 'is not well-formed Unicode'
+  if (name.startsWith('/')) return 'is absolute'
+  // eslint-disable-next-line no-control-regex -- control characters are what it looks for
+  if (/[\u0000-\u001f\u007f\\]/.test(name)) return 'has a control character or a backslash'
+  if (/^[a-z][a-z0-9+.-]*:/i.test(name)) return 'begins like a URL, which workerd keeps for its own modules'
+  for (const segment of name.split('/')) {
+    if (segment === '' || segment === '.' || segment === '..') return `has the segment "${segment}"`
+  }
+  return undefined
+}
+
+const BINDING_NAME = /^[A-Za-z_$][A-Za-z0-9_$.-]{0,127}$/
+const RESERVED_BINDING = /^(?:__proto__|constructor|prototype|__isola.*)$/i
+
+function checkBindings(bindings: readonly Binding[]): void {
+  if (bindings.length > BUNDLE_LIMITS.bindingsCountMax) {
+    refuse(
+      `${bindings.length} bindings are more than the ${BUNDLE_LIMITS.bindingsCountMax} a version may have`,
+    )
+  }
+  const names = new Set<string>()
+  for (const binding of bindings) {
+    const { name } = binding
+    if (!BINDING_NAME.test(name)) {
+      refuse(
+        `binding name ${JSON.stringify(name.slice(0, 100))} is not usable: begin with a letter, "_" or "$", and go on with these, digits, "." and "-", 128 at most`,
+      )
+    }
+    if (RESERVED_BINDING.test(name)) refuse(`binding name "${name}" is reserved: choose another`)
+    if (names.has(name)) refuse(`binding "${name}" is there twice: give each its own name`)
+    names.add(name)
+    const sizeBytes = Buffer.byteLength(binding.type === 'text' ? binding.text : JSON.stringify(binding.json))
+    if (sizeBytes > BUNDLE_LIMITS.varBytesMax) {
+      refuse(
+        `binding "${name}" has ${sizeBytes} bytes, more than the ${BUNDLE_LIMITS.varBytesMax} a variable may have: put it into a module`,
+      )
+    }
+  }
+}
+
+function checkCompatibility(request: VersionRequest): void {
+  const { compatibilityDate: date, compatibilityFlags: flags } = request
+  const isDate =
+    /^\d{4}-\d{2}-\d{2}$/.test(date) &&
+    !Number.isNaN(Date.parse(date)) &&
+    new Date(date).toISOString().startsWith(date)
+  if (!isDate)
+    refuse(`compatibility date ${JSON.stringify(date.slice(0, 40))} is no date: write it as "2026-11-01"`)
+  for (const flag of flags) {
+    if (/^[a-z0-9_]{1,100}$/.test(flag)) continue
+    refuse(
+      `compatibility flag ${JSON.stringify(flag.slice(0, 110))} is not usable: flags are like "nodejs_compat"`,
+    )
+  }
+}
+
+function checkLimits(limits: Partial<VersionLimits>): VersionLimits {
+  const cpuMs = limits.cpuMs ?? INSTANCE_LIMITS.cpuMsDefault
+  const memoryMib = limits.memoryMib ?? INSTANCE_LIMITS.memoryMibDefault
+  const { cpuMsMax, memoryMibMin, memoryMibMax } = INSTANCE_LIMITS
+  if (!Number.isInteger(cpuMs) || cpuMs < 1 || cpuMs > cpuMsMax) {
+    refuse(`limit cpuMs is ${cpuMs}: give a whole number from 1 to ${cpuMsMax}`)
+  }
+  if (!Number.isInteger(memoryMib) || memoryMib < memoryMibMin || memoryMib > memoryMibMax) {
+    refuse(`limit memoryMib is ${memoryMib}: give a whole number from ${memoryMibMin} to ${memoryMibMax}`)
+  }
+  return { cpuMs, memoryMib }
+}

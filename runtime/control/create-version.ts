@@ -1,0 +1,59 @@
+import type { VersionRequest } from '../../sdk/model/control.ts'
+import { parseFunctionName, type Version } from '../../sdk/model/function.ts'
+import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
+import { versionId } from '../registry/version-id.ts'
+import { checkBlobs, checkVersion } from './check-version.ts'
+import { findFunction, withFunction } from './find-function.ts'
+import { untilLive } from './go-live.ts'
+import type { ControlPorts } from './ports.ts'
+
+/**
+ * A version of a function that is deployed already, to be given traffic later; its preview host answers at once.
+ * Throws what `startVersion` throws, and `function_not_found`.
+ */
+export async function createVersion(
+  ports: ControlPorts,
+  functionName: string,
+  request: VersionRequest,
+): Promise<Version> {
+  const { registry } = ports
+  findFunction(registry.head, functionName)
+  const { version } = await startVersion(ports, functionName, request)
+  await registry.putVersion(version)
+  const head = await registry.swap((head) => {
+    const record = findFunction(head, functionName)
+    return withFunction(head, {
+      ...record,
+      recentVersionIds: withRecentVersion(record.recentVersionIds, version.id),
+    })
+  })
+  await untilLive(ports, head)
+  return (await registry.getVersion(functionName, version.id)) ?? version
+}
+
+/**
+ * The version asked for, checked and started once. Nothing is written. Throws `invalid_argument`,
+ * `config_unsupported`, `bundle_too_large`, `blob_missing`, and `version_refused` with the function's own message.
+ */
+export async function startVersion(
+  ports: ControlPorts,
+  functionName: string,
+  request: VersionRequest,
+): Promise<{ readonly version: Version; readonly trialMs: number }> {
+  const content = checkVersion(request)
+  await checkBlobs(ports.registry, content.modules)
+  const version: Version = {
+    id: versionId(parseFunctionName(functionName), content),
+    functionName,
+    content,
+    createdAt: new Date().toISOString(),
+    message: request.message ?? '',
+  }
+  const { trialMs } = await ports.trialStart(version)
+  return { version, trialMs }
+}
+
+/** Newest first, each once, bounded. */
+export function withRecentVersion(recent: readonly string[], id: string): string[] {
+  return [id, ...recent.filter((other) => other !== id)].slice(0, CONTROL_LIMITS.recentVersionsMax)
+}

@@ -1,0 +1,86 @@
+import { IsolaError } from '../../sdk/model/errors.ts'
+import type { DeployRequest, DeployResult } from '../../sdk/model/control.ts'
+import {
+  parseFunctionName,
+  type Deployment,
+  type FunctionRecord,
+  type Head,
+} from '../../sdk/model/function.ts'
+import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
+import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
+import { startVersion, withRecentVersion } from './create-version.ts'
+import { withFunction } from './find-function.ts'
+import { deployResult, newDeployment } from './go-live.ts'
+import type { ControlPorts } from './ports.ts'
+import { checkRoutesFree, configRoutes, parsePatterns } from './routes.ts'
+
+/**
+ * Puts a version of a function into service: 100 % of the traffic, its config routes, its hosts, in one swap.
+ *
+ * Everything that can be refused is refused before the version is started, and again inside the swap, where it counts:
+ * another deploy may have come first. A refused version leaves nothing behind and the old one serving. Two deploys of
+ * one function at the same time are put in one order by the swap; the later one serves.
+ */
+export async function deploy(
+  ports: ControlPorts,
+  functionName: string,
+  request: DeployRequest,
+): Promise<DeployResult> {
+  const startedAtMs = performance.now()
+  const { registry } = ports
+  parseFunctionName(functionName)
+  const patterns = parsePatterns(request.routes)
+  const planned = (head: Head, versionId: string): FunctionRecord =>
+    planDeploy({ head, functionName, request, patterns, versionId })
+  planned(await registry.refresh(), '')
+
+  const { version, trialMs } = await startVersion(ports, functionName, request)
+  await registry.putVersion(version)
+  const head = await registry.swap((head) => withFunction(head, planned(head, version.id)))
+  return deployResult(ports, { head, functionName, startedAtMs, trialMs })
+}
+
+function planDeploy(options: {
+  readonly head: Head
+  readonly functionName: string
+  readonly request: DeployRequest
+  readonly patterns: readonly string[]
+  readonly versionId: string
+}): FunctionRecord {
+  const { head, functionName, request, patterns, versionId } = options
+  const existing = head.functions[functionName]
+  checkRoom(head, existing, functionName)
+  if (existing !== undefined && existing.kind !== request.kind) {
+    throw new IsolaError(
+      'conflict',
+      `"${functionName}" is of kind "${existing.kind}", not "${request.kind}": delete it first, or choose another name`,
+    )
+  }
+  const routes = configRoutes(existing?.routes ?? [], patterns)
+  checkRoutesFree(head, functionName, routes)
+  const deployment: Deployment = newDeployment({
+    shares: [{ versionId, percent: 100 }],
+    message: request.message,
+    previous: existing?.deployment,
+  })
+  return {
+    ...existing,
+    name: functionName,
+    kind: request.kind,
+    deployment,
+    recentVersionIds: withRecentVersion(existing?.recentVersionIds ?? [], versionId),
+    routes,
+    baseDomainHost: request.baseDomainHost,
+    previewHosts: request.previewHosts,
+    policy: existing?.policy ?? DEFAULT_POLICY,
+  }
+}
+
+function checkRoom(head: Head, existing: FunctionRecord | undefined, functionName: string): void {
+  const count = Object.keys(head.functions).length
+  if (existing !== undefined || count < CONTROL_LIMITS.functionsMax) return
+  throw new IsolaError(
+    'conflict',
+    `"${functionName}" would be function ${count + 1} and ${CONTROL_LIMITS.functionsMax} is the most: delete one that is not needed (isola delete)`,
+  )
+}

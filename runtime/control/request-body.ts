@@ -1,0 +1,62 @@
+import type { z } from 'zod'
+import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
+import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
+
+/** The body, refused as soon as it is known to be too long: never held. Throws `body_too_large`, `bad_request`. */
+export async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
+  const declaredBytes = Number(request.headers.get('content-length') ?? '0')
+  if (declaredBytes > bytesMax) throw tooLarge(`${declaredBytes} bytes`, bytesMax)
+  const chunks: Uint8Array[] = []
+  let totalBytes = 0
+  try {
+    for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+      totalBytes += chunk.byteLength
+      if (totalBytes > bytesMax) throw tooLarge('more bytes', bytesMax)
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    if (isIsolaError(error)) throw error
+    throw new IsolaError('bad_request', 'the request body ended early: send it again', { cause: error })
+  }
+  return Buffer.concat(chunks, totalBytes)
+}
+
+/** The body as the schema has it; an empty one is `{}`. Throws `invalid_argument` that says where it is wrong. */
+export async function readJson<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
+  const body = await readBody(request, CONTROL_LIMITS.jsonBytesMax)
+  const result = schema.safeParse(parseJson(body))
+  if (result.success) return result.data
+  throw new IsolaError('invalid_argument', `the request body is not right: ${describeIssues(result.error)}`, {
+    details: { issues: result.error.issues.map(({ path, message }) => ({ path: path.join('.'), message })) },
+  })
+}
+
+function tooLarge(size: string, bytesMax: number): IsolaError {
+  return new IsolaError(
+    'body_too_large',
+    `the request body has ${size}, and ${bytesMax} is the most: send less`,
+  )
+}
+
+function parseJson(body: Uint8Array): unknown {
+  if (body.byteLength === 0) return {}
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) as unknown
+  } catch (error) {
+    // V8 says the position, except where the text ends early.
+    const reason = (error as Error).message
+    const where = reason.includes('position') ? '' : ` after ${body.byteLength} bytes`
+    throw new IsolaError('invalid_argument', `the request body is not JSON: ${reason}${where}`, {
+      cause: error,
+    })
+  }
+}
+
+function describeIssues(error: z.ZodError): string {
+  const issuesMax = 5
+  const lines = error.issues.slice(0, issuesMax).map(({ path, message }) => {
+    return path.length === 0 ? message : `${path.join('.')}: ${message}`
+  })
+  const more = error.issues.length - lines.length
+  return lines.join('; ') + (more > 0 ? `; and ${more} more` : '')
+}

@@ -1,0 +1,109 @@
+/**
+ * One call of the control API. What a node refuses is thrown as the same error it gave, with code and details; that
+ * nobody answers is `node_unreachable` with what to do. Nothing is repeated here: only the caller knows whether a
+ * call that may have worked can be made again.
+ */
+import { ERRORS, IsolaError, type ErrorBody } from '../model/errors.ts'
+
+export interface NodeAddress {
+  /** `http://host:port` of a node's control API, as "isola up" prints it. */
+  readonly controlUrl: string
+  readonly token: string
+}
+
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  /** Segments after `/v1/`; each is escaped. */
+  readonly path: readonly string[]
+  readonly query?: Readonly<Record<string, string>>
+  /** Bytes are sent as they are, anything else as JSON. */
+  readonly body?: unknown
+  readonly signal?: AbortSignal
+}
+
+/** Resolves for every 2xx. Throws the node's error, or `node_unreachable`. */
+export type Send = (call: Call) => Promise<Response>
+
+/** Throws `invalid_argument` for an address that is none. */
+export function createSend(address: NodeAddress): Send {
+  const base = parseControlUrl(address.controlUrl)
+  return async ({ method, path, query, body, signal }) => {
+    const url = new URL(`/v1/${path.map((segment) => encodeURIComponent(segment)).join('/')}`, base)
+    for (const [key, value] of Object.entries(query ?? {})) url.searchParams.set(key, value)
+    const bytes = body instanceof Uint8Array
+    let response: Response
+    try {
+      response = await fetch(url, {
+        method,
+        headers: {
+          authorization: `Bearer ${address.token}`,
+          ...(body !== undefined && {
+            'content-type': bytes ? 'application/octet-stream' : 'application/json',
+          }),
+        },
+        ...(body !== undefined && { body: bytes ? new Uint8Array(body) : JSON.stringify(body) }),
+        ...(signal && { signal }),
+        // A control API never redirects; following one would send the token elsewhere.
+        redirect: 'error',
+      })
+    } catch (error) {
+      if (signal?.aborted === true) throw error
+      throw unreachable(base, error)
+    }
+    if (response.ok) return response
+    throw await readError(base, response)
+  }
+}
+
+/** Also for a connection that breaks while an answer is read. */
+export function unreachable(controlUrl: string, cause: unknown): IsolaError {
+  return new IsolaError(
+    'node_unreachable',
+    `no isola node answers at ${controlUrl} (${reasonOf(cause)}): start one with "isola up", or name the right one with --control URL or ISOLA_CONTROL_URL`,
+    { cause, details: { controlUrl } },
+  )
+}
+
+export function parseControlUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url !== undefined && (url.protocol === 'http:' || url.protocol === 'https:')) return url.origin
+  throw new IsolaError(
+    'invalid_argument',
+    `control URL ${JSON.stringify(text)} is not usable: write http://host:port, as "isola up" prints it`,
+  )
+}
+
+async function readError(controlUrl: string, response: Response): Promise<IsolaError> {
+  const text = await response.text().catch(() => '')
+  const error = errorIn(text)
+  if (error !== undefined) {
+    return new IsolaError(error.code, error.message, {
+      details: { ...error.details, requestId: error.requestId },
+    })
+  }
+  return new IsolaError(
+    'node_unreachable',
+    `${controlUrl} answered ${response.status} but not as an isola control API does: check the address, it is the one "isola up" prints as control`,
+    { details: { controlUrl, status: response.status } },
+  )
+}
+
+function errorIn(text: string): ErrorBody['error'] | undefined {
+  let body: Partial<ErrorBody> | null
+  try {
+    body = JSON.parse(text) as Partial<ErrorBody> | null
+  } catch {
+    // Not ours: the caller says what answered instead.
+    return undefined
+  }
+  const error = body?.error
+  if (typeof error?.message !== 'string' || !Object.hasOwn(ERRORS, error.code)) return undefined
+  return error
+}
+
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  if (!(cause instanceof Error)) return String(cause)
+  const code = (cause as NodeJS.ErrnoException).code
+  return typeof code === 'string' ? code : cause.message
+}

@@ -1,0 +1,128 @@
+import type { Bundle, Module, ModuleRef } from '../model/bundle.ts'
+import type {
+  DeployRequest,
+  DeployResult,
+  RouteEntry,
+  TrafficRequest,
+  VersionRequest,
+  VersionSummary,
+} from '../model/control.ts'
+import { isIsolaError } from '../model/errors.ts'
+import type { FunctionRecord, Version } from '../model/function.ts'
+import type { LogLine } from '../model/log-line.ts'
+import type { NodeStatus } from '../model/node-status.ts'
+import type { Policy } from '../model/policy.ts'
+import { createSend, parseControlUrl, type Call, type NodeAddress } from './call.ts'
+import { readLogLines } from './log-lines.ts'
+import { uploadBlobs, type UploadOptions } from './upload-blobs.ts'
+
+/**
+ * The control API of one node, typed. Every method throws what the node refuses with, by the same code and with the
+ * same details, and `node_unreachable` where no node answers.
+ */
+export interface ControlClient {
+  status(): Promise<NodeStatus>
+  listFunctions(): Promise<readonly FunctionRecord[]>
+  getFunction(functionName: string): Promise<FunctionRecord>
+  deleteFunction(functionName: string): Promise<{ readonly generation: number }>
+  /** Newest first. */
+  listVersions(functionName: string): Promise<readonly VersionSummary[]>
+
+  /** Sends the modules the node does not have yet; returns all by reference, for `deploy` and `createVersion`. */
+  uploadBlobs(modules: readonly Module[], options?: UploadOptions): Promise<ModuleRef[]>
+  /** The blobs must be there (`uploadBlobs`); no traffic yet. */
+  createVersion(functionName: string, request: VersionRequest): Promise<Version>
+  /** The blobs must be there (`uploadBlobs`). */
+  deploy(functionName: string, request: DeployRequest): Promise<DeployResult>
+  /** Uploads what is missing, then deploys. */
+  deployBundle(functionName: string, bundle: Bundle, options: DeployBundleOptions): Promise<DeployResult>
+
+  setTraffic(functionName: string, request: TrafficRequest): Promise<DeployResult>
+  /** Without `versionId`: to the deployment before the current one. */
+  rollback(functionName: string, request?: { readonly versionId?: string }): Promise<DeployResult>
+  listRoutes(): Promise<readonly RouteEntry[]>
+  addRoute(
+    functionName: string,
+    route: { readonly pattern: string; readonly origin?: string },
+  ): Promise<{ readonly generation: number }>
+  removeRoute(
+    functionName: string,
+    route: { readonly pattern: string },
+  ): Promise<{ readonly generation: number }>
+  setPolicy(functionName: string, patch: Partial<Policy>): Promise<FunctionRecord>
+
+  /** Oldest first. With `follow` it goes on until `signal` aborts or the loop is left. */
+  logs(functionName: string, options?: LogOptions): AsyncIterable<LogLine>
+}
+
+/** What a bundle does not say about its deploy. */
+export type DeployBundleOptions = Omit<DeployRequest, 'mainModule' | 'modules'> & UploadOptions
+
+export interface LogOptions {
+  /** Lines from before now. @default 100 */
+  readonly lines?: number
+  /** @default false */
+  readonly follow?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** Connects to nothing yet. Throws `invalid_argument` for an address that is none. */
+export function createClient(address: NodeAddress): ControlClient {
+  const send = createSend(address)
+  const controlUrl = parseControlUrl(address.controlUrl)
+  const json = async <T>(method: Call['method'], path: readonly string[], body?: unknown): Promise<T> =>
+    (await (await send({ method, path, body })).json()) as T
+  const upload: ControlClient['uploadBlobs'] = (modules, options) => uploadBlobs(send, modules, options)
+
+  const client: ControlClient = {
+    status: () => json('GET', ['status']),
+    listFunctions: async () => (await json<{ functions: FunctionRecord[] }>('GET', ['functions'])).functions,
+    getFunction: (name) => json('GET', ['functions', name]),
+    deleteFunction: (name) => json('DELETE', ['functions', name]),
+    listVersions: async (name) =>
+      (await json<{ versions: VersionSummary[] }>('GET', ['functions', name, 'versions'])).versions,
+    uploadBlobs: upload,
+    createVersion: (name, request) => json('POST', ['functions', name, 'versions'], request),
+    deploy: (name, request) => json('POST', ['functions', name, 'deploy'], request),
+    async deployBundle(name, bundle, { onProgress, ...fields }) {
+      const attempt = async (): Promise<DeployResult> => {
+        const modules = await upload(bundle.modules, onProgress && { onProgress })
+        return client.deploy(name, { ...fields, mainModule: bundle.mainModule, modules })
+      }
+      try {
+        return await attempt()
+      } catch (error) {
+        // An old blob that was there when we asked may have been collected before it was named: once more is enough,
+        // because what is uploaded now is young.
+        if (!isIsolaError(error) || error.code !== 'blob_missing') throw error
+        return attempt()
+      }
+    },
+    setTraffic: (name, request) => json('POST', ['functions', name, 'traffic'], request),
+    rollback: (name, request = {}) => json('POST', ['functions', name, 'rollback'], request),
+    listRoutes: async () => (await json<{ routes: RouteEntry[] }>('GET', ['routes'])).routes,
+    addRoute: (name, route) => json('PUT', ['functions', name, 'routes'], route),
+    removeRoute: (name, route) => json('DELETE', ['functions', name, 'routes'], route),
+    setPolicy: (name, patch) => json('PUT', ['functions', name, 'policy'], patch),
+    async *logs(name, { lines, follow, signal } = {}) {
+      const query = {
+        ...(lines !== undefined && { lines: String(lines) }),
+        ...(follow === true && { follow: '1' }),
+      }
+      let response: Response
+      try {
+        response = await send({
+          method: 'GET',
+          path: ['functions', name, 'logs'],
+          query,
+          ...(signal && { signal }),
+        })
+      } catch (error) {
+        if (signal?.aborted === true) return
+        throw error
+      }
+      yield* readLogLines(response, { controlUrl, signal })
+    },
+  }
+  return client
+}
