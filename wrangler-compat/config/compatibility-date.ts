@@ -1,0 +1,22 @@
+import { COMPATIBILITY_DATE_MAX } from '../../sdk/model/limits.ts'
+
+/** What is wrong with a compatibility date and what to write; `undefined` for a good one. */
+export function checkCompatibilityDate(date: string | undefined): string | undefined {
+  const newest = `the newest that this isola supports is "${COMPATIBILITY_DATE_MAX}"`
+  if (date === undefined) {
+    // wrangler would take the day of the deploy: another day, another behaviour from the same source.
+    return `"compatibility_date" is missing: add "compatibility_date": "${COMPATIBILITY_DATE_MAX}", or an older date`
+  }
+  if (!isCalendarDate(date)) {
+    return `"compatibility_date" is ${JSON.stringify(date)}, which is not a date: write it as YYYY-MM-DD; ${newest}`
+  }
+  if (date > COMPATIBILITY_DATE_MAX) return `"compatibility_date" is "${date}", which is too new: ${newest}`
+  return undefined
+}
+
+function isCalendarDate(text: string): boolean {
+  if (!/^\d{4}-\d{2}-\d{2}$/.test(text)) return false
+  const time = Date.parse(`${text}T00:00:00Z`)
+  // "2026-02-30" parses in some engines, as another day.
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text)
+}

@@ -1,0 +1,168 @@
+import { statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import type { BuildOptions } from '../../bundler/build-options.ts'
+import { parseFunctionName, type Binding, type VersionLimits } from '../../sdk/model/function.ts'
+import { readBuildOptions } from './build.ts'
+import { checkShape } from './check-shape.ts'
+import { checkCompatibilityDate } from './compatibility-date.ts'
+import type { ConfigDocument, ConfigPath } from './document.ts'
+import { chooseEnvironment, type ChosenFields } from './environment.ts'
+import { configNotFound, readConfigDocument } from './find-config.ts'
+import { problemsError, type Problem } from './problem.ts'
+import { readRoutes } from './routes.ts'
+import { checkSupport } from './support.ts'
+import { readVariables } from './variables.ts'
+
+export interface LoadOptions {
+  readonly directory: string
+  /** Instead of `wrangler.json`, `wrangler.jsonc` or `wrangler.toml` in `directory`; relative to it. */
+  readonly file?: string
+  /** A key of `env`. @default the top level */
+  readonly environment?: string
+  /** Instead of the file's `main`; relative to `directory`. With it no file is needed. */
+  readonly main?: string
+  /** Instead of the file's name; an environment is not appended. */
+  readonly name?: string
+  /** Instead of the file's `compatibility_date`. */
+  readonly compatibilityDate?: string
+}
+
+/** Everything a deploy needs to know but the code. */
+export interface LoadedConfig {
+  /** Absolute. Absent where there is none and the options said it all. */
+  readonly file?: string
+  readonly projectDirectory: string
+  readonly functionName: string
+  readonly build: BuildOptions
+  readonly bindings: readonly Binding[]
+  readonly compatibilityDate: string
+  readonly compatibilityFlags: readonly string[]
+  readonly limits: Partial<VersionLimits>
+  readonly routes: readonly { readonly pattern: string }[]
+  /** Of `workers_dev`. @default true */
+  readonly baseDomainHost: boolean
+  /** Of `preview_urls`. @default as `baseDomainHost` */
+  readonly previewHosts: boolean
+  /** For people, with file and line: fields that have no effect here, and the like. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Reads a wrangler configuration. All that is wrong with it comes in one error (`details.problems`):
+ * `config_not_found`, `config_invalid`, or `config_unsupported` where all else is well but isola lacks something.
+ */
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const read = await readConfigDocument(options)
+  if (read === undefined && options.main === undefined) throw configNotFound(options.directory)
+  const document = read?.document
+  const chosen = chooseFields(document, options)
+  const { fields, pathOf } = chosen
+
+  const problems: Problem[] = []
+  const projectDirectory = document === undefined ? resolve(options.directory) : dirname(document.file)
+  const name = options.name ?? fields.name
+  problems.push(...checkName(name, pathOf('name')))
+  const dateProblem = checkCompatibilityDate(options.compatibilityDate ?? fields.compatibility_date)
+  if (dateProblem !== undefined) {
+    problems.push({ code: 'config_invalid', path: pathOf('compatibility_date'), message: dateProblem })
+  }
+  const main = options.main === undefined ? fields.main : resolve(options.directory, options.main)
+  problems.push(...checkMain(main, { projectDirectory, chosen }))
+  const variables = readVariables(chosen)
+  const routes = readRoutes(chosen)
+  const support = checkSupport(fields, pathOf)
+  problems.push(...variables.problems, ...routes.problems, ...support.problems)
+  const compatibilityDate = options.compatibilityDate ?? fields.compatibility_date
+  if (problems.length > 0 || name === undefined || main === undefined || compatibilityDate === undefined) {
+    throw problemsError(problems, document)
+  }
+
+  const build = readBuildOptions(chosen, { projectDirectory, main, compatibilityDate })
+  const baseDomainHost = fields.workers_dev ?? true
+  const ignored = (read?.ignored ?? []).map(
+    (file) => `${file} is not read, because ${document?.fileName} comes first: remove one of them`,
+  )
+  const located = [...chosen.warnings, ...routes.warnings, ...support.warnings, ...build.warnings]
+  return {
+    ...(document !== undefined && { file: document.file }),
+    projectDirectory,
+    functionName: name,
+    build: build.options,
+    bindings: variables.bindings,
+    compatibilityDate,
+    compatibilityFlags: fields.compatibility_flags ?? [],
+    limits: fields.limits?.cpu_ms === undefined ? {} : { cpuMs: fields.limits.cpu_ms },
+    routes: routes.routes,
+    baseDomainHost,
+    previewHosts: fields.preview_urls ?? baseDomainHost,
+    warnings: [...ignored, ...located.map((warning) => formatWarning(warning, document))],
+  }
+}
+
+function chooseFields(document: ConfigDocument | undefined, options: LoadOptions): ChosenFields {
+  const shape = checkShape(document?.value ?? {})
+  if ('problems' in shape) throw problemsError(shape.problems, document)
+  const chosen = chooseEnvironment(shape.config, options.environment)
+  if ('code' in chosen) throw problemsError([chosen], document)
+  return chosen
+}
+
+function checkName(name: string | undefined, path: ConfigPath): readonly Problem[] {
+  if (name === undefined) {
+    return [{ code: 'config_invalid', path, message: '"name" is missing: add "name": "my-function"' }]
+  }
+  try {
+    parseFunctionName(name)
+    return []
+  } catch (error) {
+    return [{ code: 'config_invalid', path, message: (error as Error).message }]
+  }
+}
+
+function checkMain(
+  main: string | undefined,
+  { projectDirectory, chosen }: { projectDirectory: string; chosen: ChosenFields },
+): readonly Problem[] {
+  const path = chosen.pathOf('main')
+  if (main === undefined) {
+    return [
+      {
+        code: 'config_invalid',
+        path,
+        message: '"main" is missing: add "main": "src/index.ts", the file with the default export',
+      },
+    ]
+  }
+  // A build command makes it; the bundler looks again afterwards.
+  if (chosen.fields.build?.command !== undefined) return []
+  const absolute = resolve(projectDirectory, main)
+  const isFile = existsAsFile(absolute)
+  return isFile
+    ? []
+    : [
+        {
+          code: 'config_invalid',
+          path,
+          message: `"main" is ${JSON.stringify(main)}, but ${absolute} is not a file: correct the path`,
+        },
+      ]
+}
+
+function existsAsFile(path: string): boolean {
+  try {
+    return statSync(path).isFile()
+  } catch {
+    // Not there, not allowed, or no possible path at all.
+    return false
+  }
+}
+
+function formatWarning(
+  { path, message }: { readonly path: ConfigPath; readonly message: string },
+  document: ConfigDocument | undefined,
+): string {
+  const line = document?.locate(path)?.line
+  return document === undefined
+    ? message
+    : `${document.fileName}${line === undefined ? '' : `:${line}`}: ${message}`
+}
