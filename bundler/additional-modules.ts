@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 import { IsolaError } from '../sdk/model/errors.ts'
@@ -52,7 +53,7 @@ export async function findModules(options: {
 }
 
 async function* walk(directory: string): AsyncGenerator<string> {
-  const entries = await readdir(directory, { withFileTypes: true })
+  const entries = await readDirectory(directory)
   for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(directory, entry.name)
     if (entry.isDirectory()) {
@@ -60,6 +61,15 @@ async function* walk(directory: string): AsyncGenerator<string> {
     } else if (entry.isFile() || (entry.isSymbolicLink() && (await isFile(path)))) {
       yield path
     }
+  }
+}
+
+async function readDirectory(directory: string): Promise<Dirent[]> {
+  try {
+    return await readdir(directory, { withFileTypes: true })
+  } catch (error) {
+    const message = `the directory ${directory} cannot be read for modules: correct "base_dir", or its permissions`
+    throw new IsolaError('build_failed', message, { cause: error })
   }
 }
 

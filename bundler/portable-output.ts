@@ -23,7 +23,7 @@ export function portableSourceMap(
     return undefined
   }
   if (typeof map !== 'object' || map === null || !Array.isArray(map.sources)) return undefined
-  const root = typeof map.sourceRoot === 'string' ? map.sourceRoot.replace(/\/?$/, '/') : ''
+  const root = map.sourceRoot ? `${map.sourceRoot}`.replace(/\/?$/, '/') : ''
   delete map.sourceRoot
   delete map.file
   map.sources = map.sources.map((source) =>

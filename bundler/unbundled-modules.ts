@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { dirname, join, relative, resolve, sep } from 'node:path'
+import { dirname, relative, resolve, sep } from 'node:path'
 import { IsolaError } from '../sdk/model/errors.ts'
 import type { Module } from '../sdk/model/bundle.ts'
 import { findModules, type FoundModule } from './additional-modules.ts'
@@ -56,7 +56,7 @@ async function readSourceMaps(modules: readonly FoundModule[], projectDirectory:
       continue
     }
     const resolveSource = (source: string): string =>
-      /^[a-z]+:/i.test(source) ? source : join(dirname(file), source)
+      /^[a-z]+:/i.test(source) ? source : resolve(dirname(file), source)
     const map = portableSourceMap(text, { resolveSource, portablePath })
     if (map !== undefined) maps.push({ name: `${name}.map`, kind: 'sourcemap', body: Buffer.from(map) })
   }
