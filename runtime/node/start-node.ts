@@ -6,6 +6,7 @@ import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
 import type { InstanceDriver, LogSink } from '../pool/driver.ts'
 import { createIsolateDriver } from '../isolate/driver.ts'
+import type { SandboxChoice } from '../isolate/sandbox.ts'
 import { openEmbeddedBucket } from '../registry/embedded-bucket.ts'
 import { openRegistry } from '../registry/registry-store.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -33,7 +34,7 @@ export interface NodeOptions {
   readonly baseDomain: string
   /** CIDR blocks that functions may reach although they are private. */
   readonly allowEgress: readonly string[]
-  readonly sandbox: 'auto' | 'unshare' | 'bwrap' | 'none'
+  readonly sandbox: SandboxChoice
   /** Instances started ahead and waiting for a function. @default 2 */
   readonly blanks?: number
   onEvent(line: string): void
