@@ -115,7 +115,7 @@ function readMounts(processDirectory: string): CgroupMount[] {
 
 /** A path outside of the mounted part is that of a container's host: what we see then begins at the mount point. */
 function directoryOf(mountPoint: string, root: string, path: string): string {
-  if (root === '/') return join(mountPoint, path)
+  if (root === '/') return path === '/' ? mountPoint : join(mountPoint, path)
   if (path === root || path.startsWith(`${root}/`)) return join(mountPoint, path.slice(root.length))
   return mountPoint
 }

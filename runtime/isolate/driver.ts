@@ -166,7 +166,7 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       })
       claimed.add(blank)
       untilCleared(starting.catch(() => undefined).finally(() => claimed.delete(blank)))
-      fill(INSTANCE_LIMITS.blankSpacingMs)
+      fill(INSTANCE_LIMITS.blankAfterStartMs)
       return hold(await starting)
     },
 

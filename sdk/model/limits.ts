@@ -46,7 +46,22 @@ export const ROUTER_LIMITS = {
   /** Requests of one instance's connection pool kept open when idle. */
   idleConnectionsPerInstanceMax: 64,
   logLinesBufferedMax: 10_000,
+  /** Of a log line's path. */
+  logPathCharsMax: 1_024,
+  /** Places one request is tried at: only attempts that cannot have run are followed by another. */
+  attemptsMax: 3,
+  /** The start of a request body is kept this long for the next attempt. */
+  heldBodyBytesMax: 64 * KIB,
+  /** A body may take `requestTimeoutMs`, and one second more for each so many bytes that have come. */
+  requestBodyBytesPerS: 32 * KIB,
+  /** A connection closed before its request was read to the end drains this long, so that the answer arrives. */
+  lingerMs: 2_000,
+  /** A router that no agent has ever spoken to ends itself. */
+  agentWaitMs: 60_000,
 } as const
+
+/** The same bounds with other numbers: tests and operators lower or raise them by name. */
+export type RouterLimits = { readonly [Name in keyof typeof ROUTER_LIMITS]: number }
 
 /** Control API. */
 export const CONTROL_LIMITS = {
@@ -105,6 +120,7 @@ export const INSTANCE_LIMITS = {
   blanksMax: 64,
   /** Between two blanks: starting one must not take the processor from an instance that starts. */
   blankSpacingMs: 15,
+  blankAfterStartMs: 50,
   /** After a blank that ended by itself. */
   blankRetryMs: 1_000,
   controlTimeoutMs: 1_000,
