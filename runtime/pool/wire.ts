@@ -111,4 +111,6 @@ export interface EgressRules {
 export type EgressToAgent =
   | { readonly type: 'hello'; readonly pid: number }
   | { readonly type: 'listening'; readonly id: string }
+  /** The socket could not be made: the instance would have no way out. */
+  | { readonly type: 'listen-failed'; readonly id: string; readonly message: string }
   | { readonly type: 'log'; readonly lines: readonly { id: string; functionName: string; message: string }[] }

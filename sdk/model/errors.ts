@@ -37,6 +37,9 @@ export const ERRORS = {
   instance_crashed: { status: 502, fault: 'user' },
   invalid_response: { status: 502, fault: 'user' },
   response_timeout: { status: 504, fault: 'user' },
+  // Egress: what a function's own fetch or connect was answered.
+  egress_refused: { status: 403, fault: 'user' },
+  egress_failed: { status: 502, fault: 'user' },
   // Bundler and configuration.
   config_not_found: { status: 400, fault: 'user' },
   config_invalid: { status: 400, fault: 'user' },
@@ -53,6 +56,8 @@ export const ERRORS = {
   digest_mismatch: { status: 400, fault: 'user' },
   blob_missing: { status: 409, fault: 'user' },
   version_refused: { status: 422, fault: 'user' },
+  // Command line.
+  usage: { status: 400, fault: 'user' },
   // Node.
   node_unreachable: { status: 503, fault: 'system' },
   already_running: { status: 409, fault: 'user' },
@@ -90,7 +95,10 @@ export class IsolaError extends Error {
 /** True for anything that carries one of our codes, also across process and realm borders. */
 export function isIsolaError(error: unknown): error is IsolaError {
   return (
-    error instanceof Error && 'code' in error && typeof error.code === 'string' && Object.hasOwn(ERRORS, error.code)
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    Object.hasOwn(ERRORS, error.code)
   )
 }
 

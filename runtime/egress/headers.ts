@@ -1,0 +1,42 @@
+/** Hop-by-hop fields (RFC 9110 section 7.6.1) and those that only a proxy or a framing layer may write. */
+const NOT_FORWARDED = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/**
+ * Fields of a request as they go out, names and values in turn. `Host` is always the target's: a function that passes
+ * on the request it got would otherwise carry its own host to every other.
+ */
+export function requestHeaders(raw: readonly string[], authority: string): string[] {
+  return ['Host', authority, ...kept(raw, ['host', 'expect'])]
+}
+
+/** Fields of a response as they go to the function. A body's length stays; how it was framed does not. */
+export function responseHeaders(raw: readonly string[]): string[] {
+  return kept(raw, [])
+}
+
+function kept(raw: readonly string[], dropped: readonly string[]): string[] {
+  const named = new Set(dropped)
+  for (let index = 0; index < raw.length; index += 2) {
+    if (raw[index]?.toLowerCase() !== 'connection') continue
+    for (const token of raw[index + 1]?.split(',') ?? []) named.add(token.trim().toLowerCase())
+  }
+  // A field that frames the message cannot be dropped by naming it in `Connection`.
+  named.delete('content-length')
+  const headers: string[] = []
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? ''
+    const lowerName = name.toLowerCase()
+    if (!NOT_FORWARDED.has(lowerName) && !named.has(lowerName)) headers.push(name, raw[index + 1] ?? '')
+  }
+  return headers
+}
