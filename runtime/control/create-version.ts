@@ -3,9 +3,10 @@ import { parseFunctionName, type Version } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { versionId } from '../registry/version-id.ts'
 import { checkBlobs, checkVersion } from './check-version.ts'
-import { findFunction, withFunction } from './find-function.ts'
+import { findFunction } from './find-function.ts'
 import { untilLive } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
+import { swapFunction } from './swap-function.ts'
 
 /**
  * A version of a function that is deployed already, to be given traffic later; its preview host answers at once.
@@ -20,12 +21,9 @@ export async function createVersion(
   findFunction(registry.head, functionName)
   const { version } = await startVersion(ports, functionName, request)
   await registry.putVersion(version)
-  const head = await registry.swap((head) => {
+  const { head } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
-    return withFunction(head, {
-      ...record,
-      recentVersionIds: withRecentVersion(record.recentVersionIds, version.id),
-    })
+    return { ...record, recentVersionIds: withRecentVersion(record.recentVersionIds, version.id) }
   })
   await untilLive(ports, head)
   return (await registry.getVersion(functionName, version.id)) ?? version

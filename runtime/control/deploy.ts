@@ -9,10 +9,10 @@ import {
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import { startVersion, withRecentVersion } from './create-version.ts'
-import { withFunction } from './find-function.ts'
 import { deployResult, newDeployment } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
 import { checkRoutesFree, configRoutes, parsePatterns } from './routes.ts'
+import { swapFunction } from './swap-function.ts'
 
 /**
  * Puts a version of a function into service: 100 % of the traffic, its config routes, its hosts, in one swap.
@@ -36,8 +36,8 @@ export async function deploy(
 
   const { version, trialMs } = await startVersion(ports, functionName, request)
   await registry.putVersion(version)
-  const head = await registry.swap((head) => withFunction(head, planned(head, version.id)))
-  return deployResult(ports, { head, functionName, startedAtMs, trialMs })
+  const { head, record } = await swapFunction(ports, (head) => planned(head, version.id))
+  return deployResult(ports, { head, record, startedAtMs, trialMs })
 }
 
 function planDeploy(options: {

@@ -15,8 +15,3 @@ export function findFunction(head: Head, functionName: string): FunctionRecord {
     `there is no function ${JSON.stringify(functionName)}: ${known}; deploy it first, or check the name`,
   )
 }
-
-/** The functions of the next head, with one of them replaced. */
-export function withFunction(head: Head, record: FunctionRecord): Head['functions'] {
-  return { ...head.functions, [record.name]: record }
-}

@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { DeployResult } from '../../sdk/model/control.ts'
-import type { Deployment, Head, TrafficShare } from '../../sdk/model/function.ts'
-import { findFunction } from './find-function.ts'
+import type { Deployment, FunctionRecord, Head, TrafficShare } from '../../sdk/model/function.ts'
 import type { ControlPorts } from './ports.ts'
 import { functionUrls } from './urls.ts'
 
@@ -41,16 +40,15 @@ export async function deployResult(
   ports: ControlPorts,
   written: {
     readonly head: Head
-    readonly functionName: string
+    readonly record: FunctionRecord
     readonly startedAtMs: number
     readonly trialMs?: number
   },
 ): Promise<DeployResult> {
-  const { head, functionName, startedAtMs, trialMs } = written
+  const { head, record, startedAtMs, trialMs } = written
   await untilLive(ports, head)
-  const record = findFunction(head, functionName)
   return {
-    functionName,
+    functionName: record.name,
     deployment: record.deployment,
     generation: head.generation,
     urls: functionUrls(record, { baseDomain: ports.baseDomain, port: ports.httpPort() }),

@@ -65,10 +65,11 @@ function createLogQueue(functionName: string): LogQueue {
   let lines: string[] = []
   let waitingBytes = 0
   let wake: (() => void) | undefined
+  let dropped = 0
   const dropOlderHalf = (): void => {
-    const dropped = Math.ceil(lines.length / 2)
-    const marker = JSON.stringify(droppedLine(functionName, dropped))
-    lines = [marker, ...lines.slice(dropped)]
+    const older = Math.ceil(lines.length / 2)
+    dropped += older
+    lines = lines.slice(older)
     waitingBytes = lines.reduce((total, line) => total + line.length, 0)
   }
   return {
@@ -81,8 +82,10 @@ function createLogQueue(functionName: string): LogQueue {
       wake?.()
     },
     take() {
+      if (dropped > 0) lines.unshift(JSON.stringify(droppedLine(functionName, dropped)))
       const text = lines.map((line) => `${line}\n`).join('')
       lines = []
+      dropped = 0
       waitingBytes = 0
       return text
     },

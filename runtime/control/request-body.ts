@@ -1,3 +1,4 @@
+import { parse as parseTolerantly, printParseErrorCode, type ParseError } from 'jsonc-parser'
 import type { z } from 'zod'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
@@ -43,13 +44,22 @@ function parseJson(body: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) as unknown
   } catch (error) {
-    // V8 says the position, except where the text ends early.
-    const reason = (error as Error).message
-    const where = reason.includes('position') ? '' : ` after ${body.byteLength} bytes`
-    throw new IsolaError('invalid_argument', `the request body is not JSON: ${reason}${where}`, {
+    throw new IsolaError('invalid_argument', `the request body is not JSON: ${jsonProblem(body, error)}`, {
       cause: error,
     })
   }
+}
+
+/** V8 tells the position only of some errors in some texts; the tolerant parser tells it of all. */
+function jsonProblem(body: Uint8Array, error: unknown): string {
+  const text = Buffer.from(body).toString('utf8')
+  const found: ParseError[] = []
+  parseTolerantly(text, found, { disallowComments: true })
+  const [first] = found
+  if (first === undefined) return (error as Error).message
+  const before = text.slice(0, first.offset).split('\n')
+  const column = (before.at(-1)?.length ?? 0) + 1
+  return `${printParseErrorCode(first.error)} at line ${before.length}, column ${column}`
 }
 
 function describeIssues(error: z.ZodError): string {

@@ -1,10 +1,11 @@
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { DeployResult } from '../../sdk/model/control.ts'
-import type { Deployment, FunctionRecord, Head, TrafficShare } from '../../sdk/model/function.ts'
-import { findFunction, withFunction } from './find-function.ts'
+import type { Deployment, FunctionRecord, TrafficShare } from '../../sdk/model/function.ts'
+import { findFunction } from './find-function.ts'
 import { findVersionIds } from './find-version.ts'
 import { deployResult, newDeployment } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
+import { swapFunction } from './swap-function.ts'
 
 /**
  * Back to the deployment before the current one, with its shares, or to a named version at 100 %. Routes, hosts and
@@ -17,9 +18,8 @@ export async function rollback(
   request: { readonly versionId?: string | undefined; readonly message?: string | undefined },
 ): Promise<DeployResult> {
   const startedAtMs = performance.now()
-  const { registry } = ports
   const target = await findTarget(ports, functionName, request.versionId)
-  const head = await registry.swap((head: Head) => {
+  const { head, record } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
     if (target.replaces !== undefined && record.deployment.id !== target.replaces) {
       throw new IsolaError(
@@ -29,9 +29,9 @@ export async function rollback(
     }
     const message = request.message ?? target.message
     const deployment = newDeployment({ shares: target.shares, message, previous: record.deployment })
-    return withFunction(head, { ...record, deployment })
+    return { ...record, deployment }
   })
-  return deployResult(ports, { head, functionName, startedAtMs })
+  return deployResult(ports, { head, record, startedAtMs })
 }
 
 interface RollbackTarget {

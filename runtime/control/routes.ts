@@ -9,9 +9,10 @@ import type { RouteEntry } from '../../sdk/model/control.ts'
 import type { FunctionRoute, Head } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { formatRoutePattern, parseOrigin, parseRoutePattern } from '../../sdk/model/route.ts'
-import { findFunction, withFunction } from './find-function.ts'
+import { findFunction } from './find-function.ts'
 import { untilLive } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
+import { swapFunction } from './swap-function.ts'
 
 export function listRoutes(head: Head): RouteEntry[] {
   return Object.values(head.functions).flatMap((record) =>
@@ -30,12 +31,12 @@ export async function addRoute(
     source: 'operator',
     ...(route.origin !== undefined && { origin: parseOrigin(route.origin) }),
   }
-  const head = await ports.registry.swap((head) => {
+  const { head } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
     const others = record.routes.filter((other) => other.pattern !== added.pattern)
     const routes = [...others, added]
     checkRoutesFree(head, functionName, routes)
-    return withFunction(head, { ...record, routes })
+    return { ...record, routes }
   })
   await untilLive(ports, head)
   return { generation: head.generation }
@@ -48,7 +49,7 @@ export async function removeRoute(
   route: { readonly pattern: string },
 ): Promise<{ readonly generation: number }> {
   const pattern = normalPattern(route.pattern)
-  const head = await ports.registry.swap((head) => {
+  const { head } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
     const routes = record.routes.filter((other) => other.pattern !== pattern)
     if (routes.length === record.routes.length) {
@@ -58,7 +59,7 @@ export async function removeRoute(
         `"${functionName}" has no route "${pattern}": ${has === '' ? 'it has none' : `it has ${has}`}`,
       )
     }
-    return withFunction(head, { ...record, routes })
+    return { ...record, routes }
   })
   await untilLive(ports, head)
   return { generation: head.generation }

@@ -1,10 +1,11 @@
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { DeployResult, TrafficRequest } from '../../sdk/model/control.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
-import { findFunction, withFunction } from './find-function.ts'
+import { findFunction } from './find-function.ts'
 import { findVersionIds } from './find-version.ts'
 import { deployResult, newDeployment } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
+import { swapFunction } from './swap-function.ts'
 
 /** What percents may miss 100 by: 33.33 three times is meant as everything. */
 const SUM_TOLERANCE_PERCENT = 0.011
@@ -28,12 +29,12 @@ export async function setTraffic(
     throw new IsolaError('invalid_argument', `version ${twice} is there twice: give it one share`)
   }
   const shares = request.shares.map(({ percent }, index) => ({ versionId: ids[index] ?? '', percent }))
-  const head = await ports.registry.swap((head) => {
+  const { head, record } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
     const deployment = newDeployment({ shares, message: request.message, previous: record.deployment })
-    return withFunction(head, { ...record, deployment })
+    return { ...record, deployment }
   })
-  return deployResult(ports, { head, functionName, startedAtMs })
+  return deployResult(ports, { head, record, startedAtMs })
 }
 
 function checkPercents(shares: TrafficRequest['shares']): void {

@@ -41,7 +41,7 @@ export function createSend(address: NodeAddress): Send {
             'content-type': bytes ? 'application/octet-stream' : 'application/json',
           }),
         },
-        ...(body !== undefined && { body: bytes ? new Uint8Array(body) : JSON.stringify(body) }),
+        ...(body !== undefined && { body: bytes ? (body as Uint8Array<ArrayBuffer>) : JSON.stringify(body) }),
         ...(signal && { signal }),
         // A control API never redirects; following one would send the token elsewhere.
         redirect: 'error',
