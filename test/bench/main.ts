@@ -1,0 +1,71 @@
+/** `npm run bench -- <name> [--quick] [--json]`: runs one bench and prints what it found. */
+import { parseArgs } from 'node:util'
+import { describeMachine } from './machine.ts'
+import { formatReport, isKept, type BenchOptions, type Report } from './report.ts'
+
+interface Bench {
+  readonly summary: string
+  /** Imported when asked for: one bench must not fail because another's needs are not met. */
+  load(): Promise<{ run(options: BenchOptions): Promise<Report | void> }>
+}
+
+const BENCHES: Readonly<Record<string, Bench>> = {
+  router: {
+    summary:
+      'CPU, throughput and added latency of the router beside nginx and Caddy (needs nginx, caddy, wrk)',
+    load: () => import('./router.ts'),
+  },
+  'cold-start': {
+    summary: 'first response of a function with no instance, beside spawning plain workerd',
+    load: () => import('./cold-start.ts'),
+  },
+  memory: {
+    summary: 'memory of warm instances after load, and of the node around them (needs wrk)',
+    load: () => import('./memory.ts'),
+  },
+  deploy: {
+    summary: 'time from deploy to live, and requests that fail during 50 deploys under load (needs wrk)',
+    load: () => import('./deploy.ts'),
+  },
+  'isolate-memory': {
+    summary: 'how garbage collection settings trade memory, latency and CPU of an isolate',
+    load: async () => {
+      const { run } = await import('./isolate-memory.ts')
+      return { run: () => run() }
+    },
+  },
+  table: {
+    summary: 'compiling and asking the route table at 10,000 functions',
+    load: () => import('./table.ts'),
+  },
+}
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+})
+const name = positionals[0]
+const bench = name === undefined || !Object.hasOwn(BENCHES, name) ? undefined : BENCHES[name]
+if (name === undefined || bench === undefined) {
+  if (name !== undefined) console.error(`there is no bench "${name}"\n`)
+  console.log('npm run bench -- <name> [--quick] [--json]\n')
+  for (const [key, { summary }] of Object.entries(BENCHES)) console.log(`  ${key.padEnd(16)}${summary}`)
+  process.exitCode = name === undefined ? 0 : 2
+} else {
+  const machine = describeMachine()
+  const { run } = await bench.load()
+  const report = await run({ quick: flags.quick, progress: (line) => console.error(`· ${line}`) })
+  if (report !== undefined) {
+    const kept = report.marks.every(isKept)
+    if (flags.json)
+      console.log(JSON.stringify({ name, quick: flags.quick, machine, kept, ...report }, undefined, 2))
+    else
+      console.log(
+        formatReport(
+          flags.quick ? `${name} (quick: shows that it works, not how fast)` : name,
+          machine,
+          report,
+        ),
+      )
+  }
+}
