@@ -55,6 +55,22 @@ export function createSend(address: NodeAddress): Send {
   }
 }
 
+/** The JSON of an answer. Throws `node_unreachable` where it breaks off, or is not JSON. */
+export async function readJson<T>(controlUrl: string, response: Response): Promise<T> {
+  let text: string
+  try {
+    text = await response.text()
+  } catch (error) {
+    throw unreachable(controlUrl, error)
+  }
+  try {
+    return JSON.parse(text) as T
+  } catch {
+    // Somebody else answers at this address: that says more than where the JSON is wrong.
+    throw strangeAnswer(controlUrl, response)
+  }
+}
+
 /** Also for a connection that breaks while an answer is read. */
 export function unreachable(controlUrl: string, cause: unknown): IsolaError {
   return new IsolaError(
@@ -81,6 +97,10 @@ async function readError(controlUrl: string, response: Response): Promise<IsolaE
       details: { ...error.details, requestId: error.requestId },
     })
   }
+  return strangeAnswer(controlUrl, response)
+}
+
+function strangeAnswer(controlUrl: string, response: Response): IsolaError {
   return new IsolaError(
     'node_unreachable',
     `${controlUrl} answered ${response.status} but not as an isola control API does: check the address, it is the one "isola up" prints as control`,

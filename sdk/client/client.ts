@@ -12,7 +12,7 @@ import type { FunctionRecord, Version } from '../model/function.ts'
 import type { LogLine } from '../model/log-line.ts'
 import type { NodeStatus } from '../model/node-status.ts'
 import type { Policy } from '../model/policy.ts'
-import { createSend, parseControlUrl, type Call, type NodeAddress } from './call.ts'
+import { createSend, parseControlUrl, readJson, type Call, type NodeAddress } from './call.ts'
 import { readLogLines } from './log-lines.ts'
 import { uploadBlobs, type UploadOptions } from './upload-blobs.ts'
 
@@ -71,8 +71,9 @@ export function createClient(address: NodeAddress): ControlClient {
   const send = createSend(address)
   const controlUrl = parseControlUrl(address.controlUrl)
   const json = async <T>(method: Call['method'], path: readonly string[], body?: unknown): Promise<T> =>
-    (await (await send({ method, path, body })).json()) as T
-  const upload: ControlClient['uploadBlobs'] = (modules, options) => uploadBlobs(send, modules, options)
+    readJson<T>(controlUrl, await send({ method, path, body }))
+  const upload: ControlClient['uploadBlobs'] = (modules, options) =>
+    uploadBlobs({ send, controlUrl, modules, ...options })
 
   const client: ControlClient = {
     status: () => json('GET', ['status']),

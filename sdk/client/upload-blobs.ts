@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Module, ModuleRef } from '../model/bundle.ts'
 import { CONTROL_LIMITS } from '../model/limits.ts'
-import type { Send } from './call.ts'
+import { readJson, type Send } from './call.ts'
 
 export interface UploadOptions {
   /** Called after each blob, for a progress line. Blobs the node has already are not counted. */
@@ -10,10 +10,13 @@ export interface UploadOptions {
 
 /** Sends the modules that the node does not have yet, a few at a time; returns all by reference. */
 export async function uploadBlobs(
-  send: Send,
-  modules: readonly Module[],
-  options: UploadOptions = {},
+  options: UploadOptions & {
+    readonly send: Send
+    readonly controlUrl: string
+    readonly modules: readonly Module[]
+  },
 ): Promise<ModuleRef[]> {
+  const { send, controlUrl, modules } = options
   const refs = modules.map(({ name, kind, body }) => ({
     name,
     kind,
@@ -26,7 +29,7 @@ export async function uploadBlobs(
     path: ['blobs', 'missing'],
     body: { digests: [...bodyByDigest.keys()] },
   })
-  const { missing } = (await response.json()) as { readonly missing: readonly string[] }
+  const { missing } = await readJson<{ readonly missing: readonly string[] }>(controlUrl, response)
   const totalBytes = missing.reduce((total, digest) => total + (bodyByDigest.get(digest)?.byteLength ?? 0), 0)
   let sentBytes = 0
   let next = 0
