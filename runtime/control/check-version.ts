@@ -7,8 +7,8 @@ import { BUNDLE_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Binding, VersionContent, VersionLimits } from '../../sdk/model/function.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
 import type { VersionRequest } from '../../sdk/model/control.ts'
+import { inTurns } from '../registry/in-turns.ts'
 import type { Registry } from '../registry/registry.ts'
-import { inTurns } from '../registry/version-store.ts'
 
 /** The content of the version asked for, in its one normal form. Throws `invalid_argument`, `bundle_too_large`. */
 export function checkVersion(request: VersionRequest): VersionContent {

@@ -19,7 +19,7 @@ export interface HeadStore {
   onChange(listener: (head: Head) => void): () => void
 }
 
-export type HeadChange = (head: Head) => Head['functions']
+type HeadChange = (head: Head) => Head['functions']
 
 export interface HeadStoreOptions {
   readonly bucket: Bucket

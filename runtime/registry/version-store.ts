@@ -1,10 +1,10 @@
 import assert from 'node:assert'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import { REGISTRY_LIMITS } from '../../sdk/model/limits.ts'
 import type { Version } from '../../sdk/model/function.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { readVersion, writeDocument } from './documents.ts'
+import { inTurns } from './in-turns.ts'
 import { versionId } from './version-id.ts'
 
 export interface VersionStore {
@@ -72,16 +72,6 @@ function blobsMissing(version: Version, missing: readonly string[]): IsolaError 
     `${missing.length} of ${version.content.modules.length} modules of "${version.functionName}" are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
     { details: { missing } },
   )
-}
-
-/** Results in order, at most `requestsConcurrentMax` at a time: the bucket may be far away. */
-export async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  for (let start = 0; start < items.length; start += REGISTRY_LIMITS.requestsConcurrentMax) {
-    const turn = items.slice(start, start + REGISTRY_LIMITS.requestsConcurrentMax)
-    results.push(...(await Promise.all(turn.map(work))))
-  }
-  return results
 }
 
 function versionKey(functionName: string, id: string): string {

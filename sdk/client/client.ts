@@ -58,7 +58,7 @@ export interface ControlClient {
 /** What a bundle does not say about its deploy. */
 export type DeployBundleOptions = Omit<DeployRequest, 'mainModule' | 'modules'> & UploadOptions
 
-export interface LogOptions {
+interface LogOptions {
   /** Lines from before now. @default 100 */
   readonly lines?: number
   /** @default false */

@@ -9,7 +9,14 @@ export async function withTmpfs(
   use: (directory: string, mount: { readonly makeReadOnly: () => void }) => Promise<void>,
 ): Promise<boolean> {
   const directory = mkdtempSync(join(tmpdir(), 'isola-tmpfs-'))
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${options.sizeBytes}`, 'tmpfs', directory])
+  const mounted = spawnSync('/bin/mount', [
+    '-t',
+    'tmpfs',
+    '-o',
+    `size=${options.sizeBytes}`,
+    'tmpfs',
+    directory,
+  ])
   if (mounted.status !== 0) {
     rmdirSync(directory)
     return false
@@ -17,12 +24,12 @@ export async function withTmpfs(
   try {
     await use(directory, {
       makeReadOnly: () => {
-        const { status } = spawnSync('mount', ['-o', 'remount,ro', directory])
+        const { status } = spawnSync('/bin/mount', ['-o', 'remount,ro', directory])
         if (status !== 0) throw new Error(`remount of ${directory} failed with ${status}`)
       },
     })
   } finally {
-    spawnSync('umount', ['-l', directory])
+    spawnSync('/bin/umount', ['-l', directory])
     rmdirSync(directory)
   }
   return true
