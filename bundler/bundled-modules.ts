@@ -91,7 +91,7 @@ async function runEsbuild(options: EsbuildOptions, projectDirectory: string): Pr
     return await build({ ...options, metafile: true, write: false })
   } catch (error) {
     const messages = (error as { errors?: readonly Message[] }).errors
-    if (messages === undefined || messages.length === 0) throw error
+    if (messages === undefined || messages.length === 0) throw buildFailed([{ text: String(error) }], error)
     const diagnostics = messages.map((message) =>
       withNodeAdvice(message, fromEsbuildMessage(message, projectDirectory)),
     )

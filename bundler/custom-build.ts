@@ -10,6 +10,9 @@ import type { CustomBuild } from './build-options.ts'
  */
 export async function runCustomBuild(build: CustomBuild, projectDirectory: string): Promise<void> {
   const cwd = resolve(projectDirectory, build.cwd ?? '.')
+  if (`${build.command}${cwd}`.includes('\0')) {
+    throw new IsolaError('build_failed', 'build.command or build.cwd holds a NUL character: remove it')
+  }
   const timeoutMs = build.timeoutMs ?? BUILD_LIMITS.commandTimeoutMs
   const child = spawn('sh', ['-c', build.command], { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   const output = createTail(BUILD_LIMITS.commandOutputBytesMax)

@@ -6,7 +6,7 @@ import type { ModuleKind } from '../sdk/model/bundle.ts'
  * file that only such an ended rule matches is an error, because silence would bundle or lose it.
  */
 export const RULE_TYPES = ['ESModule', 'CommonJS', 'CompiledWasm', 'Text', 'Data'] as const
-export type RuleType = (typeof RULE_TYPES)[number]
+type RuleType = (typeof RULE_TYPES)[number]
 
 export interface ModuleRule {
   readonly type: RuleType
@@ -32,7 +32,7 @@ export type RuleMatch =
   | { readonly type: 'module'; readonly kind: ModuleKind }
   | { readonly type: 'ended'; readonly rule: ModuleRule }
 
-export const KIND_BY_RULE_TYPE = {
+const KIND_BY_RULE_TYPE = {
   ESModule: 'esm',
   CommonJS: 'cjs',
   CompiledWasm: 'wasm',

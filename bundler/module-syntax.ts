@@ -39,7 +39,7 @@ export async function checkModuleSyntax(
     return exportsByName
   } catch (error) {
     const messages = (error as { errors?: readonly Message[] }).errors
-    if (messages === undefined || messages.length === 0) throw error
+    if (messages === undefined || messages.length === 0) throw buildFailed([{ text: String(error) }], error)
     throw buildFailed(
       messages.map((message) => fromEsbuildMessage(message, projectDirectory)),
       error,

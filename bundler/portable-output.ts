@@ -23,7 +23,8 @@ export function portableSourceMap(
     return undefined
   }
   if (typeof map !== 'object' || map === null || !Array.isArray(map.sources)) return undefined
-  const root = map.sourceRoot ? `${map.sourceRoot}`.replace(/\/?$/, '/') : ''
+  const root =
+    typeof map.sourceRoot === 'string' && map.sourceRoot !== '' ? map.sourceRoot.replace(/\/?$/, '/') : ''
   delete map.sourceRoot
   delete map.file
   map.sources = map.sources.map((source) =>

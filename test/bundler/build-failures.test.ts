@@ -49,7 +49,7 @@ describe('errors in the sources', () => {
     expect(error.message).toContain('13 errors')
     expect(error.message).toContain('and 3 more errors')
     expect(error.details).toMatchObject({ errorsCount: 13 })
-    expect((error.details?.diagnostics as unknown[]).length).toBe(BUILD_LIMITS.diagnosticsCountMax)
+    expect(error.details?.diagnostics).toHaveLength(BUILD_LIMITS.diagnosticsCountMax)
   })
 
   test('an import that is not there is shown where it is written', async () => {
@@ -310,6 +310,14 @@ describe('the build command', () => {
     const error = await failure({ 'index.ts': FUNCTION }, { customBuild: { command, watchDirectories: [] } })
     expect(error.message).toContain('the end')
     expect(error.message.length).toBeLessThan(BUILD_LIMITS.commandOutputBytesMax + 1_000)
+  })
+
+  test('with a NUL character is refused, as no command can hold one', async () => {
+    const error = await failure(
+      { 'index.ts': FUNCTION },
+      { customBuild: { command: 'a\0b', watchDirectories: [] } },
+    )
+    expect(error).toMatchObject({ code: 'build_failed', message: expect.stringContaining('NUL') })
   })
 
   test('that cannot be started is shown with its directory', async () => {

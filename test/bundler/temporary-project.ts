@@ -38,5 +38,5 @@ export async function failureOf(work: Promise<unknown>): Promise<IsolaError> {
     (error: unknown) => error,
   )
   if (isIsolaError(outcome)) return outcome
-  throw new Error(`expected an IsolaError, got ${outcome === undefined ? 'success' : String(outcome)}`)
+  throw new Error('expected an IsolaError', { cause: outcome ?? 'it succeeded' })
 }

@@ -1,11 +1,17 @@
 import { COMPATIBILITY_DATE_MAX } from '../../sdk/model/limits.ts'
+import type { ConfigDocument } from './document.ts'
+import { showField } from './problem.ts'
 
 /** What is wrong with a compatibility date and what to write; `undefined` for a good one. */
-export function checkCompatibilityDate(date: string | undefined): string | undefined {
+export function checkCompatibilityDate(
+  date: string | undefined,
+  document: ConfigDocument | undefined,
+): string | undefined {
   const newest = `the newest that this isola supports is "${COMPATIBILITY_DATE_MAX}"`
   if (date === undefined) {
     // wrangler would take the day of the deploy: another day, another behaviour from the same source.
-    return `"compatibility_date" is missing: add "compatibility_date": "${COMPATIBILITY_DATE_MAX}", or an older date`
+    const line = showField('compatibility_date', COMPATIBILITY_DATE_MAX, document)
+    return `"compatibility_date" is missing: add ${line}, or an older date`
   }
   if (!isCalendarDate(date)) {
     return `"compatibility_date" is ${JSON.stringify(date)}, which is not a date: write it as YYYY-MM-DD; ${newest}`

@@ -8,7 +8,7 @@ import { checkCompatibilityDate } from './compatibility-date.ts'
 import type { ConfigDocument, ConfigPath } from './document.ts'
 import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
-import { problemsError, type Problem } from './problem.ts'
+import { problemsError, showField, type Problem } from './problem.ts'
 import { readRoutes } from './routes.ts'
 import { checkSupport } from './support.ts'
 import { readVariables } from './variables.ts'
@@ -61,18 +61,18 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const problems: Problem[] = []
   const projectDirectory = document === undefined ? resolve(options.directory) : dirname(document.file)
   const name = options.name ?? fields.name
-  problems.push(...checkName(name, pathOf('name')))
-  const dateProblem = checkCompatibilityDate(options.compatibilityDate ?? fields.compatibility_date)
+  problems.push(...checkName(name, { path: pathOf('name'), document }))
+  const compatibilityDate = options.compatibilityDate ?? fields.compatibility_date
+  const dateProblem = checkCompatibilityDate(compatibilityDate, document)
   if (dateProblem !== undefined) {
     problems.push({ code: 'config_invalid', path: pathOf('compatibility_date'), message: dateProblem })
   }
   const main = options.main === undefined ? fields.main : resolve(options.directory, options.main)
-  problems.push(...checkMain(main, { projectDirectory, chosen }))
+  problems.push(...checkMain(main, { projectDirectory, chosen, document }))
   const variables = readVariables(chosen)
   const routes = readRoutes(chosen)
   const support = checkSupport(fields, pathOf)
   problems.push(...variables.problems, ...routes.problems, ...support.problems)
-  const compatibilityDate = options.compatibilityDate ?? fields.compatibility_date
   if (problems.length > 0 || name === undefined || main === undefined || compatibilityDate === undefined) {
     throw problemsError(problems, document)
   }
@@ -107,9 +107,18 @@ function chooseFields(document: ConfigDocument | undefined, options: LoadOptions
   return chosen
 }
 
-function checkName(name: string | undefined, path: ConfigPath): readonly Problem[] {
+function checkName(
+  name: string | undefined,
+  { path, document }: { path: ConfigPath; document: ConfigDocument | undefined },
+): readonly Problem[] {
   if (name === undefined) {
-    return [{ code: 'config_invalid', path, message: '"name" is missing: add "name": "my-function"' }]
+    return [
+      {
+        code: 'config_invalid',
+        path,
+        message: `"name" is missing: add ${showField('name', 'my-function', document)}`,
+      },
+    ]
   }
   try {
     parseFunctionName(name)
@@ -121,7 +130,11 @@ function checkName(name: string | undefined, path: ConfigPath): readonly Problem
 
 function checkMain(
   main: string | undefined,
-  { projectDirectory, chosen }: { projectDirectory: string; chosen: ChosenFields },
+  {
+    projectDirectory,
+    chosen,
+    document,
+  }: { projectDirectory: string; chosen: ChosenFields; document: ConfigDocument | undefined },
 ): readonly Problem[] {
   const path = chosen.pathOf('main')
   if (main === undefined) {
@@ -129,7 +142,7 @@ function checkMain(
       {
         code: 'config_invalid',
         path,
-        message: '"main" is missing: add "main": "src/index.ts", the file with the default export',
+        message: `"main" is missing: add ${showField('main', 'src/index.ts', document)}, the file with the default export`,
       },
     ]
   }

@@ -38,7 +38,9 @@ export function problemsError(
   problems: readonly Problem[],
   document: ConfigDocument | undefined,
 ): IsolaError {
-  const located = problems.map((problem) => locate(problem, document))
+  const located = problems
+    .map((problem) => locate(problem, document))
+    .toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0))
   const code = problems.some((problem) => problem.code === 'config_invalid')
     ? 'config_invalid'
     : 'config_unsupported'
@@ -67,6 +69,12 @@ function formatProblem(problem: LocatedProblem, document: ConfigDocument | undef
   if (line === undefined || column === undefined) return `${document.fileName}: ${problem.message}`
   const frame = codeFrame({ text: document.text, line, column })
   return `${document.fileName}:${line}:${column}: ${problem.message}\n${frame}`
+}
+
+/** A field as it is written in the file at hand; without a file, as JSON. */
+export function showField(name: string, value: string, document: ConfigDocument | undefined): string {
+  const text = JSON.stringify(value)
+  return document?.fileName.endsWith('.toml') ? `${name} = ${text}` : `"${name}": ${text}`
 }
 
 /** A value as it may stand in a message. */
