@@ -1,0 +1,31 @@
+import type { Command } from './command.ts'
+import { deleteCommand } from './commands/delete.ts'
+import { deployCommand } from './commands/deploy.ts'
+import { devCommand } from './commands/dev.ts'
+import { doctorCommand } from './commands/doctor.ts'
+import { listCommand } from './commands/list.ts'
+import { logsCommand } from './commands/logs.ts'
+import { rollbackCommand } from './commands/rollback.ts'
+import { routesCommand } from './commands/routes.ts'
+import { scaleCommand } from './commands/scale.ts'
+import { statusCommand } from './commands/status.ts'
+import { trafficCommand } from './commands/traffic.ts'
+import { upCommand } from './commands/up.ts'
+import { versionsCommand } from './commands/versions.ts'
+
+/** In the order a newcomer meets them. What is heavy to load (the bundler, the node) each loads when it runs. */
+export const COMMANDS: readonly Command[] = [
+  upCommand,
+  devCommand,
+  deployCommand,
+  listCommand,
+  versionsCommand,
+  rollbackCommand,
+  trafficCommand,
+  routesCommand,
+  scaleCommand,
+  logsCommand,
+  statusCommand,
+  deleteCommand,
+  doctorCommand,
+]
