@@ -12,7 +12,7 @@ import { openLoopProcess } from './load-process.ts'
 import { formatNumber, type BenchOptions, type Report } from './report.ts'
 import { requireProgram } from './spawned-process.ts'
 import { quantile } from './statistics.ts'
-import { keepStreaming } from './streams.ts'
+import { keepStreaming, type StreamsResult } from './streams.ts'
 import { runWrk, type WrkResult } from './wrk.ts'
 
 const NAME = 'shop'
@@ -148,6 +148,7 @@ async function underLoad(
     }),
   ]
   let deploys: Deploys
+  let streamed: StreamsResult
   try {
     deploys = await deployMany(bench, {
       first: 1_000,
@@ -158,13 +159,14 @@ async function underLoad(
   } finally {
     deployed.abort()
     await Promise.all(loops)
+    streamed = await streams.stop()
   }
   const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
   const worst = (values: readonly number[]): number => Math.max(...values)
   return {
     deploys,
     seconds: (performance.now() - beganMs) / 1_000,
-    streams: await streams.stop(),
+    streams: streamed,
     closed: {
       requests: sum(closedParts.map(({ requests }) => requests)),
       badAnswers: sum(closedParts.map(({ badAnswers }) => badAnswers)),

@@ -19,8 +19,6 @@ export interface OpenLoopOptions {
   readonly seconds: number
   /** Opened before the first request is due; more are opened when none is free. */
   readonly connections: number
-  /** Goes on until the parent closes the channel, at most for `seconds`. @default false */
-  readonly untilDisconnect?: boolean
 }
 
 export interface OpenLoopResult {
