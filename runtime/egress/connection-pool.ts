@@ -47,9 +47,11 @@ export class ConnectionPool {
   request({ destination, method, path, headers }: OutgoingOptions): ClientRequest {
     const { secure, hostname, port, tlsName, trusted } = destination
     const name = [this.#generation, trusted, secure, hostname, port, tlsName].join('|')
+    // The agent passes what it does not know on to its own two functions above.
+    const forAgent = { name, destination }
     return httpRequest({
+      ...forAgent,
       agent: this.#agent,
-      ...{ name, destination },
       method,
       path,
       headers,

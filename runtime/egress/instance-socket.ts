@@ -108,6 +108,7 @@ export class InstanceSocket {
     const server = createServer({
       maxHeaderSize: limits.headBytesMax,
       headersTimeout: limits.headTimeoutMs,
+      connectionsCheckingInterval: limits.headTimeoutMs / 2,
       // Uploads may take as long as they move; and workerd closes its idle connections itself.
       requestTimeout: 0,
       keepAliveTimeout: 0,

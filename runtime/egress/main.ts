@@ -1,12 +1,10 @@
 import { lookup } from 'node:dns/promises'
 import { lstatSync, renameSync, unlinkSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { EGRESS_LIMITS } from '../../sdk/model/limits.ts'
 import { listenForChannels, openChannel, type Channel } from '../pool/channel.ts'
 import type { AgentToEgress, EgressToAgent } from '../pool/wire.ts'
 import { EgressProxy } from './egress-proxy.ts'
-
-/** How often it is checked that the control socket is still ours. */
-const ORPHAN_CHECK_MS = 5_000
 
 const { values } = parseArgs({ options: { socket: { type: 'string' } } })
 const controlPath = values.socket
@@ -57,7 +55,7 @@ ownInode = inode(controlPath)
 // No agent can ever reach a proxy whose control socket is gone, so such a proxy ends itself.
 setInterval(() => {
   if (inode(controlPath) !== ownInode) void stop()
-}, ORPHAN_CHECK_MS)
+}, EGRESS_LIMITS.orphanCheckMs)
 
 process.on('SIGTERM', () => void stop())
 // Ctrl-C reaches the whole terminal; functions that drain still need their way out, so the agent decides.

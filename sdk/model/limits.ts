@@ -49,7 +49,7 @@ export const ROUTER_LIMITS = {
   /** Of a log line's path. */
   logPathCharsMax: 1_024,
   /** Places one request is tried at: only attempts that cannot have run are followed by another. */
-  attemptsMax: 3,
+  attemptsMax: 5,
   /** The start of a request body is kept this long for the next attempt. */
   heldBodyBytesMax: 64 * KIB,
   /** A body may take `requestTimeoutMs`, and one second more for each so many bytes that have come. */
@@ -161,9 +161,11 @@ export const EGRESS_LIMITS = {
   idleTimeoutMs: 120_000,
   /** The same for WebSockets and TCP connections, which may rest longer. */
   tunnelIdleTimeoutMs: 600_000,
+  /** An idle connection is kept this long, or as long as its server says if that is shorter. */
   keepAliveTimeoutMs: 4_000,
-  keepAliveTimeoutMsMax: 30_000,
   ownAddressesAgeMsMax: 5_000,
+  /** How often the process checks that its control socket is still its own. */
+  orphanCheckMs: 2_000,
   /** Refusals of one instance that are logged in one window; the rest are counted. */
   logLinesPerWindowMax: 20,
   logWindowMs: 10_000,
