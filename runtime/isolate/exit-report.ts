@@ -1,5 +1,6 @@
 /** Why an instance ended, decided from everything known about it. */
 import type { ExitCause } from '../../sdk/model/node-status.ts'
+import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { VersionLimits } from '../../sdk/model/function.ts'
 import type { ExitReport } from '../pool/driver.ts'
 import type { ProcessExit } from './process-handle.ts'
@@ -16,6 +17,8 @@ export interface ExitFacts {
 }
 
 const HEAP_EXHAUSTED = /out of memory|heap limit/i
+/** workerd ends when it cannot accept a connection. */
+const FILES_EXHAUSTED = /accept\(\).*too many open files/i
 
 /** What we did comes first: a process that we killed for one cause may show signs of another. */
 export function reportExit({ exit, requested, memoryKills, errors, limits }: ExitFacts): ExitReport {
@@ -28,6 +31,12 @@ export function reportExit({ exit, requested, memoryKills, errors, limits }: Exi
     return {
       cause: 'out_of_memory',
       message: `JavaScript heap out of memory (memory limit of ${limits.memoryMib} MiB)`,
+    }
+  }
+  if (FILES_EXHAUSTED.test(lastError)) {
+    return {
+      cause: 'crashed',
+      message: `limit of ${INSTANCE_LIMITS.openFilesMax} open files and connections reached`,
     }
   }
   const how =

@@ -1,5 +1,5 @@
-import { connect, type Socket } from 'node:net'
-import { readFileSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
+import { chownSync, readdirSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ask, testDriver, versionOf, type TestDriver } from '../harness/isolate-driver.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
@@ -86,22 +86,38 @@ test('abortIsolate ends its own instance only, as a crash', async () => {
 })
 
 test('more connections than open files are a crash of that instance, by name', async () => {
-  const instance = await start('descriptors', 'export default { fetch: () => new Response() }')
+  const servers: Server[] = []
   const sockets: Socket[] = []
-  const hardLimit = Number(
-    /^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))![1],
-  )
-  expect(hardLimit).toBeGreaterThan(INSTANCE_LIMITS.openFilesMax + 1_000)
-  const opening = setInterval(() => {
-    for (let n = 0; n < 500 && sockets.length < INSTANCE_LIMITS.openFilesMax + 500; n++) {
-      sockets.push(connect(instance.socketPath).on('error', () => undefined))
-    }
-  }, 1)
+  const listen = async ({ socketPath, uid }: { socketPath: string; uid: number }): Promise<void> => {
+    const server = createServer((socket) => void sockets.push(socket.on('error', () => undefined)))
+    servers.push(server)
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve))
+    chownSync(socketPath, uid, uid)
+  }
+  const node = await testDriver({ egress: { ...t.egress, listen } })
   try {
-    await expectFault(instance, 'crashed', /^exit code 1: .*(open files|fd limit|EMFILE)/i)
+    const main = `export default { async fetch(request) {
+      for (let n = 0; n < ${INSTANCE_LIMITS.openFilesMax + 1_000}; n++) fetch('http://far.example/' + n).catch(() => 0)
+      await scheduler.wait(60_000)
+      return new Response() } }`
+    const instance = await node.driver.start(versionOf({ main, limits: { memoryMib: 2_048 } }))
+    const request = expect(ask(instance.socketPath)).rejects.toThrow()
+    const files = (): number => readdirSync(`/proc/${instance.pid}/fd`).length
+    while (instance.exit === undefined && files() < INSTANCE_LIMITS.openFilesMax) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    // The one connection too many.
+    await expect(ask(instance.socketPath)).rejects.toThrow()
+    expect(await instance.exited).toEqual({
+      cause: 'crashed',
+      message: `limit of ${INSTANCE_LIMITS.openFilesMax} open files and connections reached`,
+    })
+    await request
+    expect((await ask(neighbour.socketPath)).text).toBe('here')
   } finally {
-    clearInterval(opening)
     for (const socket of sockets) socket.destroy()
+    for (const server of servers) server.close()
+    await node.end()
   }
 })
 
