@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest'
+import { reportExit, type ExitFacts } from '../../runtime/isolate/exit-report.ts'
+
+const QUIET: ExitFacts = {
+  exit: { code: 1, signal: undefined },
+  requested: undefined,
+  memoryKills: 0,
+  errors: '',
+  limits: { cpuMs: 500, memoryMib: 64 },
+}
+
+const cases: readonly [string, Partial<ExitFacts>, string, string][] = [
+  ['an exit code', {}, 'crashed', 'exit code 1'],
+  ['an exit code with a last line', { errors: 'warning\nthe end\n' }, 'crashed', 'exit code 1: the end'],
+  ['a signal', { exit: { code: undefined, signal: 'SIGSEGV' } }, 'crashed', 'ended by SIGSEGV'],
+  [
+    'an end nobody saw',
+    { exit: { code: undefined, signal: undefined } },
+    'crashed',
+    'ended while no agent was there to see how',
+  ],
+  [
+    'a kill by the kernel',
+    { exit: { code: undefined, signal: 'SIGKILL' }, memoryKills: 1 },
+    'out_of_memory',
+    'memory limit of 64 MiB reached',
+  ],
+  [
+    "V8's own end",
+    { errors: 'Fatal: JavaScript heap out of memory' },
+    'out_of_memory',
+    'JavaScript heap out of memory (memory limit of 64 MiB)',
+  ],
+  [
+    'no files left',
+    { errors: 'overloaded: accept(): Too many open files (os error 24)' },
+    'crashed',
+    'limit of 8192 open files and connections reached',
+  ],
+  [
+    'a request to stop, whatever else is seen',
+    { requested: 'stopped', memoryKills: 1 },
+    'stopped',
+    'stopped',
+  ],
+  [
+    'a kill for CPU',
+    { requested: 'cpu_limit' },
+    'cpu_limit',
+    'CPU limit of 500 ms reached without an answer',
+  ],
+  ['a kill for memory', { requested: 'out_of_memory' }, 'out_of_memory', 'memory limit of 64 MiB reached'],
+]
+for (const [title, facts, cause, message] of cases) {
+  test(`${title} is reported as ${cause}`, () => {
+    expect(reportExit({ ...QUIET, ...facts })).toEqual({ cause, message })
+  })
+}
