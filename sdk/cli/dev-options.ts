@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { ModuleDefinition, WorkerOptions } from 'miniflare'
 import type { Module } from '../model/bundle.ts'
 import type { Binding } from '../model/function.ts'
@@ -22,7 +22,13 @@ export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.main
       name: '__isola_gateway',
       compatibilityDate: config.compatibilityDate,
       modulesRoot: '.',
-      modules: [{ type: 'ESModule', path: 'gateway.js', contents: guestSource('./guest/gateway.js') }],
+      modules: [
+        {
+          type: 'ESModule',
+          path: 'gateway.js',
+          contents: readFileSync(new URL('./guest/gateway.js', import.meta.url), 'utf8'),
+        },
+      ],
       serviceBindings: { FUNCTION: config.functionName },
     },
     {
@@ -32,10 +38,7 @@ export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.main
       modulesRoot: '.',
       modules: [
         { type: 'ESModule', path: '__isola_entry.js', contents: entry },
-        instanceModule('prelude', 'prelude'),
-        instanceModule('handlers', 'handlers'),
-        // No ids in the terminal, and so no compatibility flag that the function did not ask for.
-        instanceModule('requests', 'requests-untracked'),
+        ...instanceModules(),
         ...bundle.modules.flatMap(moduleDefinition),
       ],
       bindings: Object.fromEntries(config.bindings.map(bindingEntry)),
@@ -43,20 +46,23 @@ export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.main
   ]
 }
 
-/** A module that instances have around the function. */
-function instanceModule(name: string, file: string): ModuleDefinition {
-  const contents = guestSource(`../../runtime/isolate/guest/${file}.js`)
-  return { type: 'ESModule', path: `__isola_${name}.js`, contents }
+/** The modules that instances have around the function, whichever there are. */
+function instanceModules(): ModuleDefinition[] {
+  const directory = new URL('../../runtime/isolate/guest/', import.meta.url)
+  return readdirSync(directory)
+    .filter((file) => file !== 'requests.js')
+    .map((file) => ({
+      type: 'ESModule',
+      // No request ids in the terminal, and so no compatibility flag that the function did not ask for.
+      path: `__isola_${file === 'requests-untracked.js' ? 'requests.js' : file}`,
+      contents: readFileSync(new URL(file, directory), 'utf8'),
+    }))
 }
 
 /** An instance marks its log lines for the agent; a person reads them without. */
 export function withoutLogMarks(text: string): string {
   // oxlint-disable-next-line no-control-regex -- the marks are control characters, so that no text has them by chance
   return text.replaceAll(/\x01[a-z][\w.:-]*(?:\x02|\x03 ?)/g, '')
-}
-
-function guestSource(path: string): string {
-  return readFileSync(new URL(path, import.meta.url), 'utf8')
 }
 
 function moduleDefinition({ name, kind, body }: Module): ModuleDefinition[] {

@@ -1,17 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import type { NodeFile } from '../../runtime/node/data-directory.ts'
 import type { NodeAddress } from '../client/call.ts'
 import { createClient, type ControlClient } from '../client/client.ts'
 import { IsolaError } from '../model/errors.ts'
 import type { CommandContext } from './command.ts'
 import { usageError } from './parse-arguments.ts'
-
-/** `node.json` in a data directory: written by a node when it is ready, left behind when it ends. */
-export interface NodeFile {
-  readonly pid: number
-  readonly httpUrl: string
-  readonly controlUrl: string
-}
 
 export const DEFAULT_DATA_DIRECTORY = '.isola'
 

@@ -5,7 +5,7 @@ import { commandDocument, commandText, EXIT_CODES, overviewText } from './help.t
 import { createOutput, type Output, type OutputStreams } from './output.ts'
 import { parseArguments, usageError } from './parse-arguments.ts'
 import { suggest } from '../../wrangler-compat/config/suggestion.ts'
-import { isolaVersion } from './version.ts'
+import { ISOLA_VERSION } from '../../runtime/node/status.ts'
 
 /** The process around the command line; `main.ts` passes the real one. */
 export interface Surroundings {
@@ -84,8 +84,8 @@ function findCommand(name: string): Command {
 }
 
 function printVersion(output: Output): number {
-  output.document({ version: isolaVersion() })
-  output.line(isolaVersion())
+  output.document({ version: ISOLA_VERSION })
+  output.line(ISOLA_VERSION)
   return 0
 }
 

@@ -1,7 +1,7 @@
 import type { TrafficShare } from '../model/function.ts'
 
 /** How much of a version id people are shown; long enough to be typed back. */
-export const SHORT_ID_LENGTH = 8
+const SHORT_ID_LENGTH = 8
 
 export function shortId(versionId: string): string {
   return versionId.slice(0, SHORT_ID_LENGTH)

@@ -1,12 +1,17 @@
-import { type FSWatcher, watch } from 'node:fs'
+import { type FSWatcher, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 
 /** Editors write in several steps: changes this close together are one. */
 const DEBOUNCE_MS = 60
+/** File times come from a clock that moves in steps of up to 10 ms and may lag by one. */
+const CLOCK_STEP_MS = 10
 
 export interface FileWatch {
-  /** Replaces the files that are watched. */
-  setFiles(paths: readonly string[]): void
+  /**
+   * Replaces the files that are watched. They were read from `readFromMs` on: one that is younger has changed
+   * meanwhile, and counts as a change now.
+   */
+  setFiles(paths: readonly string[], readFromMs: number): void
   /** After a failed build any file beside the watched ones may be the missing one. */
   watchWholeDirectories(): void
   close(): void
@@ -38,7 +43,7 @@ export function watchFiles(onChange: () => void): FileWatch {
     watcherByDirectory.set(directory, watcher)
   }
   return {
-    setFiles(paths) {
+    setFiles(paths, readFromMs) {
       wholeDirectories = false
       namesByDirectory = new Map()
       for (const path of paths) {
@@ -53,6 +58,7 @@ export function watchFiles(onChange: () => void): FileWatch {
       }
       for (const directory of namesByDirectory.keys())
         if (!watcherByDirectory.has(directory)) start(directory)
+      if (paths.some((path) => modifiedAtMs(path) > readFromMs - CLOCK_STEP_MS)) changed()
     },
     watchWholeDirectories() {
       wholeDirectories = true
@@ -62,4 +68,9 @@ export function watchFiles(onChange: () => void): FileWatch {
       for (const watcher of watcherByDirectory.values()) watcher.close()
     },
   }
+}
+
+function modifiedAtMs(path: string): number {
+  // A file that is gone has changed.
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity
 }

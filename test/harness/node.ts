@@ -245,9 +245,9 @@ function fetchFrom(httpUrl: string, host: string, path: string, init: TestReques
   })
 }
 
-function isAlive(pid: number): boolean {
+/** False for a zombie: it is dead, its parent has just not looked yet. */
+export function isAlive(pid: number): boolean {
   try {
-    // A zombie is dead; its parent has just not looked yet.
     return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
   } catch {
     return false

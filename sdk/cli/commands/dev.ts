@@ -41,6 +41,7 @@ async function dev(context: CommandContext): Promise<undefined> {
   const requestedPort = await freePort(context)
   const { Miniflare, Log, LogLevel } = await loadMiniflare()
   const read = async (port: number): Promise<Build> => {
+    const readFromMs = Date.now()
     const built = await buildFunction(context)
     for (const warning of built.warnings) output.warn(warning)
     const workers = devWorkers(built)
@@ -48,7 +49,7 @@ async function dev(context: CommandContext): Promise<undefined> {
     const log = new Log(LogLevel.NONE)
     const handleRuntimeStdio = passOn(output)
     const options = { host: '127.0.0.1', port, cf: false, log, handleRuntimeStdio, workers }
-    return { options: options as MiniflareOptions, watchedFiles: built.watchedFiles }
+    return { options: options as MiniflareOptions, watchedFiles: built.watchedFiles, readFromMs }
   }
   const first = await read(requestedPort)
   const server = withoutItsSignals(() => new Miniflare(first.options))
@@ -56,7 +57,9 @@ async function dev(context: CommandContext): Promise<undefined> {
     const url = await started(server.ready)
     output.document({ event: 'ready', url: url.href })
     output.line(`${url.href} (Ctrl-C ends it)`)
-    await reloading({ context, server, first, read: () => read(Number(url.port)) })
+    const port = Number(url.port)
+    const kept = { ...first, options: { ...first.options, port } }
+    await reloading({ context, server, first: kept, read: () => read(port) })
   } finally {
     // One that did not start says so again here, and has been heard.
     await server.dispose().catch(() => undefined)
@@ -67,6 +70,7 @@ async function dev(context: CommandContext): Promise<undefined> {
 interface Build {
   readonly options: MiniflareOptions
   readonly watchedFiles: readonly string[]
+  readonly readFromMs: number
 }
 
 interface Reloading {
@@ -86,7 +90,7 @@ async function reloading({ context, server, first, read }: Reloading): Promise<v
     wake()
   })
   stop.addEventListener('abort', () => wake(), { once: true })
-  watcher.setFiles(first.watchedFiles)
+  watcher.setFiles(first.watchedFiles, first.readFromMs)
   let good = first.options
   while (!stop.aborted) {
     if (!isChanged) await new Promise<void>((resolve) => (wake = resolve))
@@ -95,7 +99,7 @@ async function reloading({ context, server, first, read }: Reloading): Promise<v
     const startedAtMs = performance.now()
     try {
       const next = await read()
-      watcher.setFiles(next.watchedFiles)
+      watcher.setFiles(next.watchedFiles, next.readFromMs)
       await replace(server, next.options, good)
       good = next.options
       const reloadMs = Math.round(performance.now() - startedAtMs)

@@ -1,0 +1,126 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ISOLA_BIN } from '../harness/node.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const HELLO = join(ROOT, 'examples/hello')
+
+let directory: string
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'isola-bin-'))
+})
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+/** A Node older than the one that isola brings, if this machine has one. */
+function olderNode(): string | undefined {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((path) => join(path, 'node'))
+    .filter((path) => existsSync(path))
+    .find((path) => Number(/^v(\d+)/.exec(execFileSync(path, ['--version'], { encoding: 'utf8' }))?.[1]) < 24)
+}
+
+const older = olderNode()
+
+describe('the bin', () => {
+  test('the process that a user starts is the command itself', async () => {
+    const child = spawn(ISOLA_BIN, ['dev', HELLO, '--port', '0', '--json'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const [line] = await Promise.all([firstLine(child.stdout)])
+    expect(line).toContain('"ready"')
+    expect(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8')).toContain('sdk/cli/main.ts\0dev')
+    child.kill('SIGTERM')
+    expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0)
+  })
+
+  test('where no Node 24 is found, it says what to do', () => {
+    const lonely = join(directory, 'lonely/sdk/cli')
+    mkdirSync(lonely, { recursive: true })
+    execFileSync('cp', [ISOLA_BIN, join(lonely, 'bin.js')])
+    const run = (): string =>
+      execFileSync('/bin/sh', [join(lonely, 'bin.js'), '--version'], {
+        env: { PATH: '/nowhere' },
+        stdio: 'pipe',
+        encoding: 'utf8',
+      })
+    // readlink is not there either, so the path is taken as it was given.
+    expect(run).toThrow(/isola needs Node\.js 24 and found none: run "npm install"/)
+  })
+
+  test.skipIf(older === undefined)(
+    '"node bin.js" under an older Node works, and passes on code and signals',
+    async () => {
+      const node = older ?? ''
+      expect(execFileSync(node, [ISOLA_BIN, '--version'], { encoding: 'utf8' })).toMatch(/^\d+\.\d+\.\d+\n$/)
+      expect(() => execFileSync(node, [ISOLA_BIN, 'nonsense'], { stdio: 'pipe' })).toThrow(
+        expect.objectContaining({ status: 2 }),
+      )
+      for (const [signal, code] of [
+        ['SIGTERM', 0],
+        ['SIGKILL', null],
+      ] as const) {
+        const launcher = spawn(node, [ISOLA_BIN, 'dev', HELLO, '--port', '0', '--json'], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        })
+        expect(await firstLine(launcher.stdout)).toContain('"ready"')
+        const exited = new Promise((resolve) => launcher.on('exit', resolve))
+        // The pipe ends when the last process that holds it is gone: the launched one too.
+        const allGone = new Promise((resolve) => launcher.stdout.on('close', resolve))
+        launcher.kill(signal)
+        expect(await exited).toBe(code)
+        await allGone
+      }
+    },
+  )
+})
+
+describe('the package', () => {
+  test('packed and unpacked below node_modules, it runs without its sources', () => {
+    const [packed] = JSON.parse(
+      execFileSync('npm', ['pack', '--json', '--pack-destination', directory], {
+        cwd: ROOT,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }).replace(/^[^[]*(?=\[\n)/, ''),
+    ) as [{ filename: string; files: { path: string }[] }]
+    const paths = packed.files.map(({ path }) => path)
+    expect(paths).toEqual(
+      expect.arrayContaining([
+        'LICENSE',
+        'README.md',
+        'package.json',
+        'sdk/cli/bin.js',
+        'dist/sdk/cli/main.js',
+      ]),
+    )
+    expect(paths.filter((path) => path.endsWith('.ts') || path.startsWith('test/'))).toEqual([])
+
+    const installed = join(directory, 'project/node_modules/isola')
+    mkdirSync(installed, { recursive: true })
+    execFileSync('tar', ['-xzf', join(directory, packed.filename), '-C', installed, '--strip-components=1'])
+    symlinkSync(join(ROOT, 'node_modules'), join(installed, 'node_modules'))
+    const bin = join(directory, 'project/node_modules/.bin/isola')
+    mkdirSync(join(directory, 'project/node_modules/.bin'))
+    symlinkSync('../isola/sdk/cli/bin.js', bin)
+    const isola = (...words: string[]): string =>
+      execFileSync(bin, words, { encoding: 'utf8', cwd: join(directory, 'project') })
+    expect(isola('--version')).toMatch(/^\d+\.\d+\.\d+\n$/)
+    expect(isola('doctor', '--http', '127.0.0.1:0', '--control', '127.0.0.1:0')).toContain('workerd  ok')
+    expect(JSON.parse(isola('deploy', HELLO, '--dry-run', '--json'))).toMatchObject({ functionName: 'hello' })
+  })
+})
+
+function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const lines = createInterface({ input: stream })
+    lines.once('line', resolve)
+    lines.once('close', () => reject(new Error('it ended without a line')))
+  })
+}
