@@ -25,7 +25,7 @@ const LISTEN_TIMEOUT_MS = 10_000
 export class EgressHold {
   readonly link: ProcessLink<EgressToAgent, AgentToEgress>
   readonly #socketById = new Map<string, HeldSocket>()
-  readonly #listeningById = new Map<string, () => void>()
+  readonly #listeningById = new Map<string, (failure?: string) => void>()
   #rules: EgressRules = { allowedCidrs: [], ownAddresses: [], origins: {} }
 
   constructor(options: EgressHoldOptions) {
@@ -35,6 +35,8 @@ export class EgressHold {
       socketPath,
       entry: '../egress/main',
       argv: () => ['--socket', socketPath],
+      // A name lookup holds a thread for as long as it takes; with the default of 4, one slow zone stalls all.
+      environment: { UV_THREADPOOL_SIZE: '64' },
       logFile: join(options.logsPath, 'egress.log'),
       onEvent: options.onEvent,
       onConnect: (send) => {
@@ -47,6 +49,7 @@ export class EgressHold {
       },
       onMessage: (message) => {
         if (message.type === 'listening') this.#listeningById.get(message.id)?.()
+        else if (message.type === 'listen-failed') this.#listeningById.get(message.id)?.(message.message)
         else if (message.type === 'log') for (const line of message.lines) options.onLog(line)
       },
     })
@@ -65,10 +68,11 @@ export class EgressHold {
         this.#listeningById.delete(socket.id)
         reject(new Error(`the egress proxy did not open ${socket.socketPath} within ${LISTEN_TIMEOUT_MS} ms`))
       }, LISTEN_TIMEOUT_MS)
-      this.#listeningById.set(socket.id, () => {
+      this.#listeningById.set(socket.id, (failure) => {
         clearTimeout(timer)
         this.#listeningById.delete(socket.id)
-        resolve()
+        if (failure === undefined) resolve()
+        else reject(new Error(failure))
       })
       this.link.send({ type: 'listen', ...socket })
     })

@@ -18,6 +18,8 @@ export interface ProcessLinkOptions<In, Out> {
   readonly entry: string
   /** Asked again at every start: a router that comes back takes the port it had. */
   argv(): readonly string[]
+  /** Environment beyond what every process of the node gets. */
+  readonly environment?: Readonly<Record<string, string>>
   /** What the process writes outside the protocol: faults. */
   readonly logFile: string
   /** Everything the process needs to know; called after every (re)connect. */
@@ -26,6 +28,8 @@ export interface ProcessLinkOptions<In, Out> {
   onEvent(line: string): void
 }
 
+/** Nothing of the operator's own environment: secrets in it are none of the router's business. */
+const PROCESS_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8' }
 const CONNECT_TIMEOUT_MS = 10_000
 const RESTART_DELAY_MS_MAX = 5_000
 
@@ -89,6 +93,7 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
     const child = spawn(process.execPath, [main, ...this.#options.argv()], {
       detached: true,
       stdio: ['ignore', output, output],
+      env: { ...PROCESS_ENVIRONMENT, ...this.#options.environment },
     })
     closeSync(output)
     child.unref()

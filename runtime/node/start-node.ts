@@ -113,9 +113,6 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       origins: originsOf(head),
     })
   setRules(registry.head)
-  await egress.link.start()
-  undo.push(() => egress.link.kill())
-
   const driver: InstanceDriver = await createIsolateDriver({
     runDirectory: data.runPath,
     isolationName: data.name,
@@ -145,7 +142,10 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     onEvent,
   })
 
+  // Before the egress proxy is told of all sockets: those of instances taken over must be among them.
   const adopted = await supervisor.start()
+  await egress.link.start()
+  undo.push(() => egress.link.kill())
   driver.keepBlanks(options.blanks ?? BLANKS_DEFAULT)
   const publish = (head: Head): void => {
     setRules(head)

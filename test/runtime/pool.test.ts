@@ -39,6 +39,7 @@ function waiter(): Waiter & { outcome: PooledInstance | Refusal | undefined } {
     outcome: undefined,
     onSlot: settle,
     onRefusal: settle,
+    onClosed: () => expect.unreachable(),
   }
   return self
 }
@@ -193,6 +194,7 @@ test('whatever happens in whatever order, no slot is lost or made up and nobody 
                   held.push(instance)
                 },
                 onRefusal: once,
+                onClosed: once,
               },
               nowMs,
             )
