@@ -8,6 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { Message, utils } from 'capnp-es'
 import { IsolaError } from '../../sdk/model/errors.ts'
+import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
 import type { Binding, Version, VersionContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
@@ -20,7 +21,7 @@ import {
   Worker_Module_Which,
 } from './capnp/workerd.ts'
 import { LOG_MARKS } from './log-marks.ts'
-import { V8_FLAGS } from './workerd.ts'
+import { MEMORY_PLAN, type CollectionSchedule, type MemoryPlan } from './workerd.ts'
 
 /** Sockets in an instance's directory: it listens on the first two and connects to the third. */
 export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
@@ -34,8 +35,8 @@ export interface ConfigOptions {
   readonly modules: ReadonlyMap<string, Uint8Array>
   /** Absolute path as workerd sees it. */
   readonly socketDirectory: string
-  /** @default V8_FLAGS */
-  readonly v8Flags?: readonly string[]
+  /** @default MEMORY_PLAN */
+  readonly memory?: MemoryPlan
 }
 
 interface NamedBody {
@@ -50,7 +51,8 @@ interface NamedBody {
  */
 export function encodeConfig(options: ConfigOptions): Uint8Array {
   const { content } = options.version
-  const modules = [...guestModules(content), ...functionModules(options)]
+  const memory = options.memory ?? MEMORY_PLAN
+  const modules = [...guestModules(content, memory), ...functionModules(options)]
   const message = new Message({
     kind: SINGLE_SEGMENT,
     buffer: new ArrayBuffer(messageBytesMax(modules, options)),
@@ -62,7 +64,8 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   service.name = 'function'
   setWorker(service._initWorker(), content, modules)
   const egress = services.get(1)
-  egress.name = 'egress'
+  // Named like the service that workerd makes by itself: that one would open every CA file of the machine, and there is none in the sandbox.
+  egress.name = 'internet'
   const external = egress._initExternal()
   external.address = `unix:${options.socketDirectory}/${INSTANCE_SOCKETS.egress}`
   external._initHttp().style = HttpOptions_Style.PROXY
@@ -77,8 +80,7 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     target.name = 'function'
     if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT
   }
-  const flags = options.v8Flags ?? V8_FLAGS
-  setTexts(config._initV8Flags(flags.length), flags)
+  setTexts(config._initV8Flags(memory.v8Flags.length), memory.v8Flags)
   const logging = config._initLogging()
   logging.structuredLogging = true
   logging.stdoutPrefix = LOG_MARKS.stdout
@@ -98,31 +100,47 @@ const readGuest = (name: string): Uint8Array => readFileSync(new URL(`./guest/${
 const GUEST = {
   prelude: readGuest('prelude'),
   handlers: readGuest('handlers'),
+  memory: readGuest('memory'),
   requests: readGuest('requests'),
   requestsUntracked: readGuest('requests-untracked'),
 }
 
 /** The entry comes first: workerd takes the first module for the main one. */
-function guestModules(content: VersionContent): NamedBody[] {
+function guestModules(content: VersionContent, memory: MemoryPlan): NamedBody[] {
   const main = JSON.stringify(`./${content.mainModule}`)
   const entry = `import './${RESERVED_MODULE_PREFIX}prelude.js'
-import * as exported from ${main}
 import { control, wrap } from './${RESERVED_MODULE_PREFIX}handlers.js'
+import * as exported from ${main}
 export * from ${main}
 export { control as ${CONTROL_ENTRYPOINT} }
-export default wrap(exported.default, ${JSON.stringify(content.mainModule)})
+export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mainModule, collection: collectionSchedule(content, memory) })})
 `
   const tracked = !content.compatibilityFlags.includes(NO_CONTEXT_FLAG)
   return [
     { name: ENTRY_MODULE, kind: 'esm', body: Buffer.from(entry) },
     { name: `${RESERVED_MODULE_PREFIX}prelude.js`, kind: 'esm', body: GUEST.prelude },
     { name: `${RESERVED_MODULE_PREFIX}handlers.js`, kind: 'esm', body: GUEST.handlers },
+    { name: `${RESERVED_MODULE_PREFIX}memory.js`, kind: 'esm', body: GUEST.memory },
     {
       name: `${RESERVED_MODULE_PREFIX}requests.js`,
       kind: 'esm',
       body: tracked ? GUEST.requests : GUEST.requestsUntracked,
     },
   ]
+}
+
+/** More memory to use is more time between collections, which take longer where more lives. */
+function collectionSchedule(
+  { limits }: VersionContent,
+  { collection }: MemoryPlan,
+): CollectionSchedule | undefined {
+  if (collection === undefined) return undefined
+  const scale = limits.memoryMib / INSTANCE_LIMITS.memoryMibDefault
+  return {
+    requestsMin: collection.requestsMin,
+    intervalMs: Math.round(collection.intervalMs * scale),
+    requestsMax: Math.max(collection.requestsMin, Math.round(collection.requestsMax * scale)),
+  }
 }
 
 function functionModules(options: ConfigOptions): NamedBody[] {
@@ -163,7 +181,7 @@ function setWorker(worker: Worker, content: VersionContent, modules: readonly Na
   modules.forEach((module, index) => setModule(moduleList.get(index), module))
   const bindingList = worker._initBindings(content.bindings.length)
   content.bindings.forEach((binding, index) => setBinding(bindingList.get(index), binding))
-  worker._initGlobalOutbound().name = 'egress'
+  worker._initGlobalOutbound().name = 'internet'
 }
 
 const WHICH_BY_KIND = {

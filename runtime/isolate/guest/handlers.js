@@ -8,6 +8,7 @@
  * objects), and a class is constructed as itself (`this.constructor`, `super`, RPC methods).
  */
 import { WorkerEntrypoint } from 'cloudflare:workers'
+import { collectEvery, countRequest } from './__isola_memory.js'
 import { logException } from './__isola_prelude.js'
 import { requests } from './__isola_requests.js'
 
@@ -43,7 +44,8 @@ export const control = {
 }
 
 /** Throws for what can never answer, so that the version is refused instead of failing each request. */
-export function wrap(exported, moduleName) {
+export function wrap(exported, { moduleName, collection }) {
+  if (collection !== undefined) collectEvery(collection)
   if (exported === undefined) throw new TypeError(`${moduleName} has no default export: ${EXAMPLE}`)
   const isClass = typeof exported === 'function' && exported.prototype instanceof WorkerEntrypoint
   if (!isClass && (typeof exported !== 'object' || exported === null)) {
@@ -113,6 +115,7 @@ function guard(name, handler, self, ownContext) {
   }
   return (...values) => {
     const ctx = ownContext ?? values[2]
+    countRequest()
     watch(ctx)
     return requests.run(
       getHeader(values[0].headers, 'x-request-id') ?? undefined,
