@@ -138,6 +138,17 @@ export const INSTANCE_LIMITS = {
   crashBackoffMsMax: 60_000,
 } as const
 
+/** What a function writes. */
+export const OUTPUT_LIMITS = {
+  /** Of one log line's message or stack, in UTF-16 units; what is longer is cut. */
+  textLengthMax: 16_384,
+  /** Of one line on an instance's output, as workerd encodes it. */
+  lineBytesMax: 128 * KIB,
+  /** Of what workerd itself said last, kept for the report of an instance's end. */
+  lastErrorsLinesMax: 20,
+  lastErrorsLengthMax: 4_096,
+} as const
+
 /** Messages between the processes of a node. */
 export const CHANNEL_LIMITS = {
   messageBytesMax: 64 * MIB,

@@ -1,0 +1,207 @@
+/**
+ * What an instance writes, as log lines. Everything a function writes arrives as one JSON object a line, made by
+ * workerd; what is not such a line was said by workerd or V8 themselves (a start-up error, "out of memory") and is
+ * kept as the last errors. The two cannot be confused: a function's text is always inside a JSON string.
+ */
+import { OUTPUT_LIMITS } from '../../sdk/model/limits.ts'
+import type { LogLine } from '../../sdk/model/log-line.ts'
+import { LOG_MARKS } from './log-marks.ts'
+
+export { describeStartFailure } from './start-failure.ts'
+
+export interface OutputParserOptions {
+  readonly functionName: string
+  readonly versionId: string
+  readonly instanceId: string
+  /** `createStackMapper` makes one. */
+  readonly mapStack: (stack: string) => string
+  readonly onLine: (line: LogLine) => void
+}
+
+export interface OutputParser {
+  /** Bytes as they come; a line may be split anywhere. */
+  push(chunk: Uint8Array, stream: 'stdout' | 'stderr'): void
+  /** The last lines that came from workerd itself, oldest first, cleaned of its JSON. */
+  lastErrors(): string
+}
+
+export function createOutputParser(options: OutputParserOptions): OutputParser {
+  const errors: string[] = []
+  const receive = (bytes: Buffer, complete: boolean): void => {
+    const text = bytes.toString('utf8').trimEnd()
+    const record = complete ? parseRecord(text) : salvageRecord(text)
+    if (record === undefined) {
+      if (text !== '') keepError(errors, text)
+      return
+    }
+    // Only workerd's own messages name a place in its sources.
+    if (record.source !== undefined) {
+      if (record.level !== 'error') return
+      const thrown = UNCAUGHT.exec(record.message)
+      if (thrown === null) return keepError(errors, options.mapStack(record.message))
+      return options.onLine(exceptionLine(options, record, '', `${thrown[1]}: ${thrown[2]}`))
+    }
+    options.onLine(functionLine(options, record))
+  }
+  const streams = { stdout: splitLines(receive), stderr: splitLines(receive) }
+  return {
+    push: (chunk, stream) => streams[stream](chunk),
+    lastErrors: () => errors.join('\n'),
+  }
+}
+
+/** An exception that the guest cannot catch: thrown by a stream while it was sent. */
+const UNCAUGHT = /^Uncaught exception: .*?remote\.jsg\.([\w.()]+): ([\s\S]*)$/
+
+/** Calls back once a line, with at most `lineBytesMax` of it; the rest of a longer one is skipped. */
+function splitLines(receive: (line: Buffer, complete: boolean) => void): (chunk: Uint8Array) => void {
+  const { lineBytesMax } = OUTPUT_LIMITS
+  let parts: Buffer[] = []
+  let partsBytes = 0
+  let skipping = false
+  const add = (piece: Buffer): void => {
+    if (skipping) return
+    const room = lineBytesMax - partsBytes
+    parts.push(Buffer.from(piece.subarray(0, room)))
+    partsBytes += Math.min(room, piece.length)
+    if (piece.length <= room) return
+    receive(Buffer.concat(parts), false)
+    skipping = true
+    parts = []
+  }
+  return (chunk) => {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+    let start = 0
+    for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, start)) {
+      add(bytes.subarray(start, end))
+      start = end + 1
+      if (!skipping) receive(Buffer.concat(parts), true)
+      parts = []
+      partsBytes = 0
+      skipping = false
+    }
+    if (start < bytes.length) add(bytes.subarray(start))
+  }
+}
+
+interface OutputRecord {
+  readonly timestamp: number
+  readonly level: LogLine['level']
+  readonly message: string
+  readonly source: string | undefined
+}
+
+const LEVELS: ReadonlySet<unknown> = new Set<LogLine['level']>(['debug', 'log', 'info', 'warn', 'error'])
+
+function parseRecord(text: string): OutputRecord | undefined {
+  if (!text.startsWith('{')) return undefined
+  let value: Record<string, unknown>
+  try {
+    value = JSON.parse(text) as Record<string, unknown>
+  } catch {
+    return undefined
+  }
+  if (typeof value.message !== 'string') return undefined
+  const level = LEVELS.has(value.level) ? (value.level as LogLine['level']) : 'log'
+  const source = typeof value.source === 'string' ? value.source : undefined
+  return { timestamp: Number(value.timestamp), level, message: value.message, source }
+}
+
+/** The beginning of a line that is too long: its message as far as it goes, without an escape cut in two. */
+function salvageRecord(text: string): OutputRecord | undefined {
+  const head = /^\{"timestamp":"?\d+"?,"level":"\w+",("source":"[^"]*",)?"message":"/.exec(text)?.[0]
+  if (head === undefined) return undefined
+  const body = text
+    .slice(head.length)
+    .replace(/\\(u[\da-f]{0,3})?$/i, (tail, _, offset: number, whole: string) =>
+      endsInsideEscape(whole, offset) ? '' : tail,
+    )
+  return parseRecord(`${head}${body}"}`)
+}
+
+/** Whether the backslash at `offset` begins an escape: an even number of backslashes stands before it. */
+function endsInsideEscape(text: string, offset: number): boolean {
+  let before = 0
+  while (text[offset - 1 - before] === '\\') before += 1
+  return before % 2 === 0
+}
+
+function functionLine(options: OutputParserOptions, record: OutputRecord): LogLine {
+  const { message } = record
+  if (message.startsWith(LOG_MARKS.stdout)) return consoleLine(options, record, '', message.slice(1))
+  if (message.startsWith(LOG_MARKS.stderr)) {
+    return consoleLine(options, { ...record, level: 'error' }, '', message.slice(1))
+  }
+  const marks = MARKED.exec(message)
+  if (marks === null) return consoleLine(options, record, '', message)
+  const [head, kind, requestId = '', end] = marks
+  let text = message.slice(head.length)
+  if (end === LOG_MARKS.endJoined && text.startsWith(' ')) text = text.slice(1)
+  const toLine = kind === LOG_MARKS.exception ? exceptionLine : consoleLine
+  return toLine(options, record, requestId, text)
+}
+
+const MARKED = new RegExp(
+  `^${LOG_MARKS.start}([${LOG_MARKS.console}${LOG_MARKS.exception}])([\\w.:-]{0,128})([${LOG_MARKS.end}${LOG_MARKS.endJoined}])`,
+)
+
+function consoleLine(
+  options: OutputParserOptions,
+  record: OutputRecord,
+  requestId: string,
+  text: string,
+): LogLine {
+  // A logged Error brings its stack along.
+  const message = text.includes('\n') ? cleanStack(options, text) : text
+  return {
+    ...lineOf(options, record, requestId),
+    source: 'console',
+    level: record.level,
+    message: cut(message),
+  }
+}
+
+function exceptionLine(
+  options: OutputParserOptions,
+  record: OutputRecord,
+  requestId: string,
+  text: string,
+): LogLine {
+  const at = text.search(/\n +at /)
+  const message = cut(at === -1 ? text : text.slice(0, at))
+  const line = {
+    ...lineOf(options, record, requestId),
+    source: 'exception',
+    level: 'error',
+    message,
+  } as const
+  return at === -1 ? line : { ...line, stack: cut(cleanStack(options, text)) }
+}
+
+/** Positions in the sources, and no frames of the guest. */
+function cleanStack(options: OutputParserOptions, stack: string): string {
+  return options.mapStack(stack.replace(/\n +at [^\n]*__isola_\w+\.js:\d+:\d+\)?/g, ''))
+}
+
+function lineOf(
+  { functionName, versionId, instanceId }: OutputParserOptions,
+  record: OutputRecord,
+  requestId: string,
+): Pick<LogLine, 'time' | 'functionName' | 'versionId' | 'instanceId' | 'requestId'> {
+  const time = new Date(Number.isFinite(record.timestamp) ? record.timestamp : Date.now()).toISOString()
+  const line = { time, functionName, versionId, instanceId }
+  return requestId === '' ? line : { ...line, requestId }
+}
+
+function cut(text: string): string {
+  const { textLengthMax } = OUTPUT_LIMITS
+  return text.length <= textLengthMax ? text : `${text.slice(0, textLengthMax)}… (cut)`
+}
+
+function keepError(errors: string[], text: string): void {
+  errors.push(text.slice(0, OUTPUT_LIMITS.lastErrorsLengthMax))
+  let length = errors.reduce((sum, error) => sum + error.length, 0)
+  while (errors.length > OUTPUT_LIMITS.lastErrorsLinesMax || length > OUTPUT_LIMITS.lastErrorsLengthMax) {
+    length -= errors.shift()?.length ?? 0
+  }
+}
