@@ -33,7 +33,7 @@ describe('the bin', () => {
     const child = spawn(ISOLA_BIN, ['dev', HELLO, '--port', '0', '--json'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
-    const [line] = await Promise.all([firstLine(child.stdout)])
+    const line = await firstLine(child.stdout)
     expect(line).toContain('"ready"')
     expect(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8')).toContain('sdk/cli/main.ts\0dev')
     child.kill('SIGTERM')
