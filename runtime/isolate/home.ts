@@ -8,6 +8,7 @@
  *   <run>/i/<id>/s/                     the instance's: sockets, and nothing else it can write to
  */
 import { chmodSync, chownSync, linkSync, lstatSync, mkdirSync, rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { INSTANCE_SOCKETS } from './config.ts'
@@ -81,7 +82,7 @@ export function openHome(options: HomeOptions): Home {
       logs.close()
       cgroup?.kill()
       await removeCgroup(cgroup)
-      rmSync(directory, { recursive: true, force: true })
+      await removeDirectory(directory)
       options.onCleared()
     },
   }
@@ -102,6 +103,11 @@ function pinSocket(source: string, target: string): void {
   if (lstatSync(target).isSocket()) return
   rmSync(target)
   throw new Error(`${source} is not a socket`)
+}
+
+/** The egress proxy may just be putting a socket there. What cannot be removed now is cleared by the next adoption. */
+async function removeDirectory(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 }).catch(() => undefined)
 }
 
 /** The kernel may still be taking a process apart that its parent has reaped. */

@@ -1,12 +1,6 @@
 import { join } from 'node:path'
 import { followLogFile } from './log-file.ts'
-
-/** What makes lines of what an instance writes; `createOutputParser` makes one. */
-export interface OutputParser {
-  push(chunk: Uint8Array, stream: 'stdout' | 'stderr'): void
-  /** The last lines of stderr that came from workerd itself. */
-  lastErrors(): string
-}
+import type { OutputParser } from './output.ts'
 
 /** Both output files of an instance. What is written before a parser is attached waits, within a bound. */
 export interface InstanceLogs {

@@ -48,6 +48,6 @@ ${root.unmountCommand.map(quote).join(' ')} -n -l /old /proc
 cd ${socketsInside}`
 }
 
-export function quote(text: string): string {
+function quote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
