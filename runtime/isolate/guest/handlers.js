@@ -19,6 +19,8 @@ const resolve = Promise.resolve.bind(Promise)
 const bindCall = Function.prototype.bind.bind(Function.prototype.call)
 const then = bindCall(Promise.prototype.then)
 const getHeader = bindCall(Headers.prototype.get)
+const addMember = bindCall(WeakSet.prototype.add)
+const hasMember = bindCall(WeakSet.prototype.has)
 
 /** Those that workerd may call by itself; any other function of the object is reachable by RPC only. */
 const HANDLERS = [
@@ -50,7 +52,11 @@ export function wrap(exported, { moduleName, collection }) {
   const isClass = typeof exported === 'function' && exported.prototype instanceof WorkerEntrypoint
   if (!isClass && (typeof exported !== 'object' || exported === null)) {
     const found =
-      typeof exported === 'function' ? 'a function or a class of another kind' : `of type ${typeof exported}`
+      typeof exported === 'function'
+        ? 'a function or a class of another kind'
+        : exported === null
+          ? 'null'
+          : `of type ${typeof exported}`
     throw new TypeError(
       `the default export of ${moduleName} is ${found}: ${EXAMPLE}, or a class that extends WorkerEntrypoint`,
     )
@@ -147,7 +153,7 @@ function checkResponse(result) {
 function threw(thrown, ctx) {
   logException(thrown)
   // The function asked for its origin to answer in this case: workerd does that only where it sees the exception.
-  if (ctx !== undefined && passesThrough.has(ctx)) throw thrown
+  if (ctx !== undefined && hasMember(passesThrough, ctx)) throw thrown
   return new NativeResponse('the function threw an exception\n', {
     status: 500,
     headers: { 'isola-error': 'function_threw' },
@@ -181,7 +187,7 @@ function watch(ctx) {
   })
   patch('passThroughOnException', function passThroughOnException(native, values) {
     const result = apply(native, this, values)
-    passesThrough.add(this)
+    addMember(passesThrough, this)
     return result
   })
 }

@@ -24,6 +24,7 @@ const TEXT_MAX = 16_384
 const CONSOLE = 'c'
 const EXCEPTION = 'x'
 
+const ownConsole = console
 const printError = console.error
 
 for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
@@ -49,5 +50,5 @@ function write(print, kind, values) {
   }
   if (typeof values[0] === 'string') values[0] = `${mark}\x02${values[0]}`
   else values = [`${mark}\x03`, ...values]
-  apply(print, console, values)
+  apply(print, ownConsole, values)
 }
