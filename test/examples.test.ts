@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { get, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { DeployResult } from '../sdk/model/control.ts'
 import { isAlive, runIsola, startTestNode, type TestNode } from './harness/node.ts'
@@ -128,46 +128,60 @@ describe('the examples', () => {
 })
 
 describe('npm start', () => {
-  test('starts a node, deploys every example, prints URLs that answer, and ends with it', async () => {
-    const dataDirectory = mkdtempSync(join(tmpdir(), 'isola-start-'))
-    const addresses = ['--http', '127.0.0.1:0', '--control', '127.0.0.1:0', '--data', dataDirectory]
-    try {
-      // Twice on the same data: the second finds everything there already.
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-        const child = spawn(process.execPath, [join(EXAMPLES, 'start.ts'), ...addresses], {
-          stdio: ['ignore', 'pipe', 'pipe'],
-        })
-        const exited = new Promise<number | null>((resolve) => child.on('exit', resolve))
-        let stderr = ''
-        child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
-        const urls: string[] = []
-        for await (const line of createInterface({ input: child.stdout })) {
-          const url = /^ {2}(http:\S+) /.exec(line)?.[1]
-          if (url !== undefined) urls.push(url)
-          if (line.startsWith('Ctrl-C')) break
-        }
-        expect(urls.length, stderr).toBeGreaterThanOrEqual(names.length)
-        for (const url of urls) expect(await statusOf(url), url).toBe(200)
-        const { stdout } = await runIsola(['status', '--data', dataDirectory, '--json'])
-        const { processes } = JSON.parse(stdout) as { processes: { pid: number }[] }
-        expect(processes.length).toBeGreaterThan(names.length)
-        child.kill(signal)
-        expect(await exited, stderr).toBe(0)
-        expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
-      }
-    } finally {
-      rmSync(dataDirectory, { recursive: true, force: true })
+  const dataDirectory = mkdtempSync(join(tmpdir(), 'isola-start-'))
+  afterAll(() => rmSync(dataDirectory, { recursive: true, force: true }))
+  const running: { readonly child: ChildProcess; readonly exited: Promise<unknown> }[] = []
+  // A failed test must not leave its node behind.
+  afterEach(async () => {
+    for (const { child, exited } of running.splice(0)) {
+      child.kill('SIGTERM')
+      await exited
     }
   })
 
-  test('a node that cannot start ends it with the same code and message', async () => {
-    const child = spawn(process.execPath, [join(EXAMPLES, 'start.ts'), '--http', 'nonsense'], {
+  const startExamples = (...flags: readonly string[]) => {
+    const child = spawn(process.execPath, [join(EXAMPLES, 'start.ts'), ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let stderr = ''
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
-    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(2)
-    expect(stderr).toContain('--http is "nonsense"')
+    const exited = new Promise<number | null>((resolve) => child.on('close', resolve))
+    running.push({ child, exited })
+    return { child, exited, stderr: () => stderr }
+  }
+
+  test('starts a node, deploys every example, prints URLs that answer, and ends with it', async () => {
+    // Twice on the same data: the second finds everything there already.
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const { child, exited, stderr } = startExamples(
+        '--http',
+        '127.0.0.1:0',
+        '--control',
+        '127.0.0.1:0',
+        '--data',
+        dataDirectory,
+      )
+      const urls: string[] = []
+      for await (const line of createInterface({ input: child.stdout })) {
+        const url = /^ {2}(http:\S+) /.exec(line)?.[1]
+        if (url !== undefined) urls.push(url)
+        if (line.startsWith('Ctrl-C')) break
+      }
+      expect(urls.length, stderr()).toBeGreaterThanOrEqual(names.length)
+      for (const url of urls) expect(await statusOf(url), url).toBe(200)
+      const { stdout } = await runIsola(['status', '--data', dataDirectory, '--json'])
+      const { processes } = JSON.parse(stdout) as { processes: { pid: number }[] }
+      expect(processes.length).toBeGreaterThan(names.length)
+      child.kill(signal)
+      expect(await exited, stderr()).toBe(0)
+      expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
+    }
+  })
+
+  test('a node that cannot start ends it with the same code and message', async () => {
+    const { exited, stderr } = startExamples('--http', 'nonsense')
+    expect(await exited).toBe(2)
+    expect(stderr()).toContain('--http is "nonsense"')
   })
 })
 

@@ -18,6 +18,8 @@ export interface TestNodeOptions {
   readonly dataDirectory?: string
   /** Further flags of `isola up`. */
   readonly flags?: readonly string[]
+  /** The `isola` to start and to run. @default that of this repository */
+  readonly bin?: string
 }
 
 export interface TestNode {
@@ -81,7 +83,9 @@ process.on('exit', () => {
 export async function startTestNode(options: TestNodeOptions = {}): Promise<TestNode> {
   const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'isola-node-'))
   const seenPids = new Set<number>()
-  let agent = await startAgent(dataDirectory, options.flags ?? [])
+  const bin = options.bin ?? ISOLA_BIN
+  const start = (): Promise<Agent> => startAgent({ bin, dataDirectory, flags: options.flags ?? [] })
+  let agent = await start()
   let earlierOutput = ''
   const remember = async (): Promise<NodeStatus> => {
     const status = await readStatus(agent.ready.controlUrl, readToken(dataDirectory))
@@ -126,7 +130,7 @@ export async function startTestNode(options: TestNodeOptions = {}): Promise<Test
     dataDirectory,
     output: () => earlierOutput + agent.output(),
     fetch: (host, path = '/', init = {}) => fetchFrom(agent.ready.httpUrl, host, path, init),
-    isola: (...words) => runIsola([...words, '--data', dataDirectory]),
+    isola: (...words) => runIsola([...words, '--data', dataDirectory], { bin }),
     status: remember,
     async kill9() {
       await remember().catch(() => undefined)
@@ -137,7 +141,7 @@ export async function startTestNode(options: TestNodeOptions = {}): Promise<Test
     async restart() {
       await stopAgent()
       earlierOutput += agent.output()
-      agent = await startAgent(dataDirectory, options.flags ?? [])
+      agent = await start()
     },
     stop,
     async [Symbol.asyncDispose]() {
@@ -152,12 +156,12 @@ export function runIsola(
   options: {
     readonly cwd?: string
     readonly env?: Readonly<Record<string, string>>
-    readonly input?: string
+    readonly bin?: string
   } = {},
 ): Promise<CommandOutcome> {
   return new Promise((resolve) => {
     const child = execFile(
-      ISOLA_BIN,
+      options.bin ?? ISOLA_BIN,
       [...words],
       { cwd: options.cwd, env: { ...process.env, ...options.env }, maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
@@ -165,7 +169,7 @@ export function runIsola(
         resolve({ code, stdout, stderr })
       },
     )
-    child.stdin?.end(options.input ?? '')
+    child.stdin?.end()
   })
 }
 
@@ -178,9 +182,9 @@ interface Agent {
 }
 
 /** Throws with everything the agent wrote if it ends before it is ready. */
-function startAgent(dataDirectory: string, flags: readonly string[]): Promise<Agent> {
+function startAgent({ bin, dataDirectory, flags }: Required<TestNodeOptions>): Promise<Agent> {
   const addresses = ['--http', '127.0.0.1:0', '--control', '127.0.0.1:0']
-  const child = spawn(ISOLA_BIN, ['up', '--data', dataDirectory, ...addresses, ...flags, '--json'], {
+  const child = spawn(bin, ['up', '--data', dataDirectory, ...addresses, ...flags, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const pid = child.pid ?? 0

@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ISOLA_BIN } from '../harness/node.ts'
+import { ISOLA_BIN, startTestNode } from '../harness/node.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const HELLO = join(ROOT, 'examples/hello')
@@ -82,7 +82,7 @@ describe('the bin', () => {
 })
 
 describe('the package', () => {
-  test('packed and unpacked below node_modules, it runs without its sources', () => {
+  test('packed and unpacked below node_modules, it runs without its sources', async () => {
     const [packed] = JSON.parse(
       execFileSync('npm', ['pack', '--json', '--pack-destination', directory], {
         cwd: ROOT,
@@ -113,7 +113,10 @@ describe('the package', () => {
       execFileSync(bin, words, { encoding: 'utf8', cwd: join(directory, 'project') })
     expect(isola('--version')).toMatch(/^\d+\.\d+\.\d+\n$/)
     expect(isola('doctor', '--http', '127.0.0.1:0', '--control', '127.0.0.1:0')).toContain('workerd  ok')
-    expect(JSON.parse(isola('deploy', HELLO, '--dry-run', '--json'))).toMatchObject({ functionName: 'hello' })
+    await using node = await startTestNode({ bin })
+    expect((await node.isola('deploy', HELLO)).code).toBe(0)
+    expect((await node.fetch('hello.localhost')).text()).toContain('Hello from isola!')
+    expect(await node.stop()).toEqual({ exitCode: 0, leftBehind: [] })
   })
 })
 

@@ -23,7 +23,7 @@ interface Dev {
 }
 
 let directory: string
-let running: ChildProcess[] = []
+let running: { readonly child: ChildProcess; readonly exited: Promise<unknown> }[] = []
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'isola-dev-'))
@@ -32,8 +32,12 @@ beforeEach(() => {
     JSON.stringify({ name: 'd', main: 'index.ts', compatibility_date: '2026-11-01', vars: { WHO: 'dev' } }),
   )
 })
-afterEach(() => {
-  for (const child of running) child.kill('SIGKILL')
+afterEach(async () => {
+  // Not SIGKILL: miniflare's workerd would outlive it.
+  for (const { child, exited } of running) {
+    child.kill('SIGTERM')
+    await exited
+  }
   running = []
   rmSync(directory, { recursive: true, force: true })
 })
@@ -46,10 +50,10 @@ async function startDev(): Promise<Dev> {
   const child = spawn(ISOLA_BIN, ['dev', directory, '--port', '0', '--json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  running.push(child)
   let stderr = ''
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
   const exited = new Promise<number | null>((resolve) => child.on('exit', resolve))
+  running.push({ child, exited })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const next = async (): Promise<DevEvent> => {
     const { value, done } = await lines.next()
