@@ -49,6 +49,7 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
 
   /** Resolves when the process is there and has said hello. Throws `address_in_use`, `internal`. */
   async start(): Promise<void> {
+    this.#stopping = false
     try {
       const socket = await connectToChannel(this.#options.socketPath, 0)
       this.adopted = true

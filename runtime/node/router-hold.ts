@@ -19,16 +19,20 @@ export interface RouterHoldOptions {
 }
 
 const LIVE_TIMEOUT_MS = 10_000
+/** Beyond its own deadline, before it is killed. */
+const STOP_GRACE_MS = 1_000
 
 export class RouterHold {
   readonly link: ProcessLink<RouterToAgent, AgentToRouter>
   httpPort: number
   #appliedGeneration = -1
   #snapshot: Snapshot | undefined
+  readonly #options: RouterHoldOptions
   readonly #applied = new EventEmitter<{ generation: [] }>().setMaxListeners(0)
 
   constructor(options: RouterHoldOptions) {
     const { supervisor } = options
+    this.#options = options
     const socketPath = join(options.runPath, 'router.sock')
     this.httpPort = options.port
     this.link = new ProcessLink({
@@ -43,12 +47,27 @@ export class RouterHold {
         if (this.#snapshot !== undefined) send({ type: 'snapshot', snapshot: this.#snapshot })
         send({ type: 'instances', instances: supervisor.addresses() })
       },
-      onMessage: (message) => this.#receive(message, options),
+      onMessage: (message) => this.#receive(message),
     })
   }
 
+  /** Takes over the router that is there, unless it listens elsewhere than it should now. */
+  async start(): Promise<void> {
+    await this.link.start()
+    const { port } = this.#options
+    if (!this.link.adopted || port === 0 || port === this.httpPort) return
+    await this.stop(0)
+    this.httpPort = port
+    await this.link.start()
+  }
+
+  /** Lets requests under way finish until the timeout. */
+  stop(timeoutMs: number): Promise<void> {
+    return this.link.shutdown({ type: 'shutdown', timeoutMs }, timeoutMs + STOP_GRACE_MS)
+  }
+
   /** Puts a snapshot in force; instances that started for it are named again right behind it. */
-  publish(snapshot: Snapshot, supervisor: Supervisor): void {
+  publish(snapshot: Snapshot): void {
     this.#snapshot = snapshot
     if (!this.link.send({ type: 'snapshot', snapshot })) return
     for (const instance of supervisor.addresses())
@@ -82,7 +101,8 @@ export class RouterHold {
     })
   }
 
-  #receive(message: RouterToAgent, { supervisor, onLog, onEvent }: RouterHoldOptions): void {
+  #receive(message: RouterToAgent): void {
+    const { supervisor, onLog, onEvent } = this.#options
     switch (message.type) {
       case 'hello':
         this.httpPort = message.httpPort

@@ -150,10 +150,10 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const publish = (head: Head): void => {
     setRules(head)
     supervisor.applyHead(head)
-    router.publish(snapshotOf(head, options.baseDomain), supervisor)
+    router.publish(snapshotOf(head, options.baseDomain))
   }
   publish(registry.head)
-  await router.link.start()
+  await router.start()
   undo.push(() => router.link.kill())
   registry.onChange(publish)
 
@@ -186,10 +186,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const stop = async (): Promise<void> => {
     clearInterval(collector)
     await server.close()
-    await router.link.shutdown(
-      { type: 'shutdown', timeoutMs: INSTANCE_LIMITS.drainTimeoutMs },
-      INSTANCE_LIMITS.drainTimeoutMs + 1_000,
-    )
+    await router.stop(INSTANCE_LIMITS.drainTimeoutMs)
     supervisor.onRouterLost()
     await supervisor.close(INSTANCE_LIMITS.waitUntilMsMax)
     await driver.close()

@@ -112,7 +112,7 @@ export const INSTANCE_LIMITS = {
   cpusDefault: 1,
   pidsMax: 64,
   openFilesMax: 8_192,
-  logFileBytesMax: 16 * MIB,
+  logFileBytesMax: 4 * MIB,
   /** Read from an instance's log file in one go; the rest waits for the next turn, so that a flood starves nobody. */
   logReadBytesMax: 256 * KIB,
   /** Encoded configs kept for repeated cold starts, all versions together. */
