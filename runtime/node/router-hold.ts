@@ -70,8 +70,9 @@ export class RouterHold {
   publish(snapshot: Snapshot): void {
     this.#snapshot = snapshot
     if (!this.link.send({ type: 'snapshot', snapshot })) return
-    for (const instance of supervisor.addresses())
+    for (const instance of this.#options.supervisor.addresses()) {
       this.link.send({ type: 'instance-up', instance, cold: false })
+    }
   }
 
   /** Resolves when the router serves by this generation or a newer one. Throws `node_unreachable`. */
