@@ -123,6 +123,9 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
     }
     return makeBlank()
   }
+  const refuseWhenClosed = (): void => {
+    if (closed) throw new IsolaError('draining', 'this node is shutting down: ask another')
+  }
   const hold = (instance: IsolateInstance): IsolateInstance => {
     instances.set(instance.id, instance)
     untilCleared(instance.cleared)
@@ -153,8 +156,9 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
     },
 
     async start(version) {
-      if (closed) throw new IsolaError('draining', 'this node is shutting down: ask another')
+      refuseWhenClosed()
       const loaded = await configs.load(version)
+      refuseWhenClosed()
       const blank = claim()
       const starting = startInstance({
         blank,

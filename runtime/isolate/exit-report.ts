@@ -17,6 +17,7 @@ export interface ExitFacts {
 }
 
 const HEAP_EXHAUSTED = /out of memory|heap limit/i
+const ABORTED = /abortIsolate\(\) called.*reason = (.*)/
 /** workerd ends when it cannot accept a connection. */
 const FILES_EXHAUSTED = /accept\(\).*too many open files/i
 
@@ -39,6 +40,8 @@ export function reportExit({ exit, requested, memoryKills, errors, limits }: Exi
       message: `limit of ${INSTANCE_LIMITS.openFilesMax} open files and connections reached`,
     }
   }
+  const aborted = ABORTED.exec(errors)
+  if (aborted !== null) return { cause: 'crashed', message: `abortIsolate() was called: ${aborted[1]}` }
   const how =
     exit.signal !== undefined
       ? `ended by ${exit.signal}`

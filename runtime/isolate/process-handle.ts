@@ -60,7 +60,7 @@ export function adoptedProcess(identity: ProcessIdentity): ProcessHandle {
     pid: identity.pid,
     exited: new Promise((resolve) => {
       const look = (): void => {
-        if (isSameProcess(identity)) setTimeout(look, INSTANCE_LIMITS.exitPollMs).unref()
+        if (isSameProcess(identity)) setTimeout(look, INSTANCE_LIMITS.exitPollMs)
         else resolve({ code: undefined, signal: undefined })
       }
       look()

@@ -11,7 +11,6 @@ import type { EgressPort } from './home.ts'
 import { createInstance, instanceLine, type IsolateInstance } from './instance.ts'
 import { createOutputParser, describeStartFailure } from './output.ts'
 import { writeRecord } from './record.ts'
-import { INSTANCE_SOCKETS } from './config.ts'
 
 export interface StartOptions {
   readonly blank: Blank
@@ -23,34 +22,21 @@ export interface StartOptions {
 }
 
 export async function startInstance(options: StartOptions): Promise<IsolateInstance> {
-  const { blank, version, loaded, log } = options
-  const { home } = blank
-  attachOutput({ blank, version, loaded, log })
-  home.cgroup?.limit(cgroupLimits(version.content.limits.memoryMib))
-  options.egress.assign(home.id, version.functionName)
-  blank.configure(loaded.config)
-
-  const failure = await Promise.race([becomeReady(blank, version), endOrTimeout(options)])
-  if (failure !== undefined) {
-    blank.process.signal('SIGKILL')
-    home.cgroup?.kill()
-    await blank.process.exited
-    home.logs.drain()
-    const message = `function "${version.functionName}" did not start: ${failure()}`
-    await home.clear()
-    log(instanceLine(version, home.id, message))
-    throw new IsolaError('start_failed', message)
+  const { blank, version, log } = options
+  const ending = watchEnding(options)
+  let failure: Failure
+  try {
+    configure(options)
+    failure = await Promise.race([becomeReady(options, ending.reason), ending.reason])
+    if (failure === undefined) return takeUp(options)
+  } catch (error) {
+    failure = () => (error as Error).message
+  } finally {
+    ending.cancel()
   }
-  const startedAtMs = Date.now()
-  writeRecord(home.directory, {
-    formatVersion: 1,
-    id: home.id,
-    process: blank.identity,
-    uid: home.uid,
-    ...(home.cgroup === undefined ? {} : { cgroup: home.cgroup.directories }),
-    running: { version, startedAtMs },
-  })
-  return createInstance({ home, process: blank.process, version, startedAtMs, log })
+  const message = `function "${version.functionName}" did not start: ${await abandon(blank, failure)}`
+  log(instanceLine(version, blank.home.id, message))
+  throw new IsolaError('start_failed', message)
 }
 
 export function cgroupLimits(memoryMib: number): { memoryMib: number; cpus: number; pids: number } {
@@ -87,33 +73,52 @@ export function attachOutput(options: {
 /** Undefined once it may get its first request; else what is wrong, to be asked after the output was read. */
 type Failure = (() => string) | undefined
 
-async function becomeReady({ home, listening }: Blank, version: Version): Promise<Failure> {
-  await listening([INSTANCE_SOCKETS.http, INSTANCE_SOCKETS.control].map((file) => file.replace('.sock', '')))
+function configure({ blank, version, loaded, egress, log }: StartOptions): void {
+  const { home } = blank
+  attachOutput({ blank, version, loaded, log })
+  home.cgroup?.limit(cgroupLimits(version.content.limits.memoryMib))
+  egress.assign(home.id, version.functionName)
+  blank.configure(loaded.config)
+}
+
+async function becomeReady({ blank, version }: StartOptions, ended: Promise<Failure>): Promise<Failure> {
+  const { home } = blank
+  await blank.listening(['http', 'control'])
   try {
     home.pinSockets()
     const { handlers } = await askGuest(home.controlSocket, INSTANCE_LIMITS.startTimeoutMs)
     await home.egressReady
     if (handlers.includes('fetch')) return undefined
   } catch (error) {
-    return () => (error as Error).message
+    // Its end is told a moment later than its connections break, and explains them.
+    const patience = new Promise<Failure>((resolve) => {
+      setTimeout(() => resolve(() => (error as Error).message), INSTANCE_LIMITS.exitPollMs)
+    })
+    return Promise.race([ended, patience])
   }
   return () =>
     `${version.content.mainModule} has no fetch handler: write \`export default { fetch(request, env, ctx) { … } }\` in it`
 }
 
-function endOrTimeout({ blank, version, startTimeoutMs }: StartOptions): Promise<Failure> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => {
+/** Settles when the process ends or the time is over. */
+function watchEnding({ blank, version, startTimeoutMs }: StartOptions): {
+  readonly reason: Promise<Failure>
+  cancel(): void
+} {
+  const { home, process } = blank
+  let timer: NodeJS.Timeout | undefined
+  const reason = new Promise<Failure>((resolve) => {
+    timer = setTimeout(() => {
       resolve(
         () =>
           `not ready after ${startTimeoutMs} ms: look for an endless loop or long work outside of the fetch handler`,
       )
     }, startTimeoutMs)
-    void blank.process.exited.then((exit) => {
+    void process.exited.then((exit) => {
       clearTimeout(timer)
       resolve(() => {
-        const errors = blank.home.logs.lastErrors()
-        const memoryKills = blank.home.cgroup?.memoryKills() ?? 0
+        const errors = home.logs.lastErrors()
+        const memoryKills = home.cgroup?.memoryKills() ?? 0
         const report = reportExit({
           exit,
           requested: undefined,
@@ -125,4 +130,30 @@ function endOrTimeout({ blank, version, startTimeoutMs }: StartOptions): Promise
       })
     })
   })
+  return { reason, cancel: () => clearTimeout(timer) }
+}
+
+function takeUp({ blank, version, log }: StartOptions): IsolateInstance {
+  const { home, identity, process } = blank
+  const startedAtMs = Date.now()
+  writeRecord(home.directory, {
+    formatVersion: 1,
+    id: home.id,
+    process: identity,
+    uid: home.uid,
+    ...(home.cgroup === undefined ? {} : { cgroup: home.cgroup.directories }),
+    running: { version, startedAtMs },
+  })
+  return createInstance({ home, process, version, startedAtMs, log })
+}
+
+/** Leaves nothing of it; the message is made in between, when all output was read and the cgroup still counts. */
+async function abandon({ home, process }: Blank, failure: Failure): Promise<string> {
+  process.signal('SIGKILL')
+  home.cgroup?.kill()
+  await process.exited
+  home.logs.drain()
+  const message = failure?.() ?? ''
+  await home.clear()
+  return message
 }

@@ -47,6 +47,11 @@ const isAlive = (pid: number): boolean =>
 const untilGone = async (pid: number): Promise<void> => {
   while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 10))
 }
+const recordedPids = (): number[] =>
+  readdirSync(join(runDirectory, 'i')).map((id) => {
+    const text = readFileSync(join(runDirectory, 'i', id, 'instance.json'), 'utf8')
+    return (JSON.parse(text) as { process: { pid: number } }).process.pid
+  })
 const nextAgent = async (): Promise<TestDriver> => (next = await testDriver({ runDirectory, isolationName }))
 const cgroupIds = (): readonly string[] => {
   const tree = openCgroupTree({ name: isolationName })
@@ -141,7 +146,8 @@ test('a pid that now belongs to another process is not taken for the instance', 
 })
 
 test('blanks end with their agent, and the next one clears what is left of them', async () => {
-  await leaveBehind(COUNTING)
+  const left = await leaveBehind(COUNTING)
+  for (const pid of recordedPids()) if (pid !== left.pid) await untilGone(pid)
   const { driver } = await nextAgent()
   const [instance] = await driver.adopt()
   expect(readdirSync(join(runDirectory, 'i'))).toEqual([instance!.id])
@@ -150,12 +156,7 @@ test('blanks end with their agent, and the next one clears what is left of them'
 
 test('a start that was under way when the agent died is ended by the next one', async () => {
   await leaveBehind('for (;;) {} export default { fetch() {} }', 'starting')
-  const pids = readdirSync(join(runDirectory, 'i')).map((id) => {
-    const record = JSON.parse(readFileSync(join(runDirectory, 'i', id, 'instance.json'), 'utf8')) as {
-      process: { pid: number }
-    }
-    return record.process.pid
-  })
+  const pids = recordedPids()
   expect(pids.some(isAlive)).toBe(true)
   const { driver } = await nextAgent()
   expect(await driver.adopt()).toEqual([])

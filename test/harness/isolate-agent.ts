@@ -3,12 +3,20 @@ import { testDriver, versionOf } from './isolate-driver.ts'
 
 const [runDirectory, isolationName, main, step] = process.argv.slice(2)
 const { driver } = await testDriver({ runDirectory: runDirectory!, isolationName: isolationName! })
+// A blank that waits when all else is done shows that the start has begun: it took the place of the one claimed.
+const blankWaits = async (): Promise<void> => {
+  while (driver.blanks().length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+}
 driver.keepBlanks(1)
+await blankWaits()
 if (step === 'starting') {
   void driver.start(versionOf({ main: main! })).catch(() => undefined)
-  setTimeout(() => console.log(JSON.stringify({ pid: driver.blanks().at(0)?.pid ?? 0 })), 300)
+  while (driver.blanks().length > 0) await new Promise((resolve) => setImmediate(resolve))
+  await blankWaits()
+  console.log('{}')
 } else {
   const { id, pid, socketPath } = await driver.start(versionOf({ main: main! }))
+  await blankWaits()
   console.log(JSON.stringify({ id, pid, socketPath }))
 }
 setInterval(() => undefined, 60_000)

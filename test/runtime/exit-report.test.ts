@@ -38,6 +38,15 @@ const cases: readonly [string, Partial<ExitFacts>, string, string][] = [
     'limit of 8192 open files and connections reached',
   ],
   [
+    'a function that ended itself',
+    {
+      errors:
+        '*** Fatal uncaught kj::Exception: bridge.rs:929: failed: abortIsolate() called, terminating process; reason = enough',
+    },
+    'crashed',
+    'abortIsolate() was called: enough',
+  ],
+  [
     'a request to stop, whatever else is seen',
     { requested: 'stopped', memoryKills: 1 },
     'stopped',

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { ask, testDriver, versionOf, type TestDriver } from '../harness/isolate-driver.ts'
+import { ask, loadTestModules, testDriver, versionOf, type TestDriver } from '../harness/isolate-driver.ts'
 import { openCgroupTree } from '../../runtime/isolate/cgroup.ts'
 
 const HELLO = 'export default { fetch: (request) => new Response(`hello ${new URL(request.url).pathname}`) }'
@@ -230,8 +230,17 @@ describe('ending', () => {
     const instance = await t.driver.start(versionOf({ main: HELLO }))
     const starting = t.driver.start(versionOf({ main: 'for (;;) {} export default { fetch() {} }' }))
     const refused = expect(starting).rejects.toMatchObject({ code: 'start_failed' })
+    while (t.egress.calls.filter((call) => call.startsWith('assign')).length < 2) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
     await blanksToBe(2)
-    const pids = [instance.pid, ...t.driver.blanks().map(({ pid }) => pid)]
+    const pids = readdirSync(join(t.runDirectory, 'i')).map((id) => {
+      const text = readFileSync(join(t.runDirectory, 'i', id, 'instance.json'), 'utf8')
+      return (JSON.parse(text) as { process: { pid: number } }).process.pid
+    })
+    expect(pids).toHaveLength(4)
+    expect(pids).toContain(instance.pid)
+    expect(pids.every(isAlive)).toBe(true)
     await t.driver.close()
     await refused
     expect(pids.filter(isAlive)).toEqual([])
@@ -242,6 +251,19 @@ describe('ending', () => {
     )
     await expect(t.driver.start(versionOf({ main: HELLO }))).rejects.toMatchObject({ code: 'draining' })
   })
+})
+
+test('a start that still loads its modules when the driver closes starts nothing', async () => {
+  const waiting = Promise.withResolvers<ReadonlyMap<string, Uint8Array>>()
+  const other = await testDriver({ loadModules: () => waiting.promise })
+  const refused = expect(other.driver.start(versionOf({ main: HELLO }))).rejects.toMatchObject({
+    code: 'draining',
+  })
+  await other.driver.close()
+  waiting.resolve(await loadTestModules())
+  await refused
+  expect(other.egress.calls).toEqual([])
+  await other.end()
 })
 
 test('a run directory too long for sockets is refused with its length', async () => {
