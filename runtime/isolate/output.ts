@@ -1,7 +1,8 @@
 /**
- * What an instance writes, as log lines. Everything a function writes arrives as one JSON object a line, made by
- * workerd; what is not such a line was said by workerd or V8 themselves (a start-up error, "out of memory") and is
- * kept as the last errors. The two cannot be confused: a function's text is always inside a JSON string.
+ * What an instance writes, as log lines. Everything a function writes arrives on stdout as one JSON object a line,
+ * made by workerd; start-up errors and V8's last words ("out of memory") come on stderr and are kept as last errors.
+ * A function that replaces `JSON.stringify` can put any line on stdout: it lies about itself, in its own log. Lines
+ * of requests and of the instance's life are never made here.
  */
 import { OUTPUT_LIMITS } from '../../sdk/model/limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
@@ -27,13 +28,11 @@ export interface OutputParser {
 
 export function createOutputParser(options: OutputParserOptions): OutputParser {
   const errors: string[] = []
-  const receive = (bytes: Buffer, complete: boolean): void => {
+  const receive = (stream: 'stdout' | 'stderr', bytes: Buffer, complete: boolean): void => {
     const text = bytes.toString('utf8').trimEnd()
-    const record = complete ? parseRecord(text) : salvageRecord(text)
-    if (record === undefined) {
-      if (text !== '') keepError(errors, text)
-      return
-    }
+    if (text === '') return
+    const record = (complete ? parseRecord(text) : salvageRecord(text)) ?? plainRecord(text)
+    if (record.raw && stream === 'stderr') return keepError(errors, text)
     // Only workerd's own messages name a place in its sources.
     if (record.source !== undefined) {
       if (record.level !== 'error') return
@@ -43,7 +42,10 @@ export function createOutputParser(options: OutputParserOptions): OutputParser {
     }
     options.onLine(functionLine(options, record))
   }
-  const streams = { stdout: splitLines(receive), stderr: splitLines(receive) }
+  const streams = {
+    stdout: splitLines((line, complete) => receive('stdout', line, complete)),
+    stderr: splitLines((line, complete) => receive('stderr', line, complete)),
+  }
   return {
     push: (chunk, stream) => streams[stream](chunk),
     lastErrors: () => errors.join('\n'),
@@ -89,6 +91,8 @@ interface OutputRecord {
   readonly level: LogLine['level']
   readonly message: string
   readonly source: string | undefined
+  /** It was not JSON. */
+  readonly raw?: true
 }
 
 const LEVELS: ReadonlySet<unknown> = new Set<LogLine['level']>(['debug', 'log', 'info', 'warn', 'error'])
@@ -105,6 +109,11 @@ function parseRecord(text: string): OutputRecord | undefined {
   const level = LEVELS.has(value.level) ? (value.level as LogLine['level']) : 'log'
   const source = typeof value.source === 'string' ? value.source : undefined
   return { timestamp: Number(value.timestamp), level, message: value.message, source }
+}
+
+/** What workerd's formatter says where a function broke it. */
+function plainRecord(text: string): OutputRecord {
+  return { timestamp: Date.now(), level: 'log', message: text, source: undefined, raw: true }
 }
 
 /** The beginning of a line that is too long: its message as far as it goes, without an escape cut in two. */
@@ -127,18 +136,16 @@ function endsInsideEscape(text: string, offset: number): boolean {
 }
 
 function functionLine(options: OutputParserOptions, record: OutputRecord): LogLine {
-  const { message } = record
-  if (message.startsWith(LOG_MARKS.stdout)) return consoleLine(options, record, '', message.slice(1))
-  if (message.startsWith(LOG_MARKS.stderr)) {
-    return consoleLine(options, { ...record, level: 'error' }, '', message.slice(1))
-  }
-  const marks = MARKED.exec(message)
-  if (marks === null) return consoleLine(options, record, '', message)
-  const [head, kind, requestId = '', end] = marks
-  let text = message.slice(head.length)
+  const [head = '', kind, requestId = '', end] = MARKED.exec(record.message) ?? []
+  let text = record.message.slice(head.length)
   if (end === LOG_MARKS.endJoined && text.startsWith(' ')) text = text.slice(1)
-  const toLine = kind === LOG_MARKS.exception ? exceptionLine : consoleLine
-  return toLine(options, record, requestId, text)
+  if (kind === LOG_MARKS.exception) return exceptionLine(options, record, requestId, text)
+  // workerd writes `process.stdout` by way of the console.
+  if (text.startsWith(LOG_MARKS.stdout)) return consoleLine(options, record, requestId, text.slice(1))
+  if (text.startsWith(LOG_MARKS.stderr)) {
+    return consoleLine(options, { ...record, level: 'error' }, requestId, text.slice(1))
+  }
+  return consoleLine(options, record, requestId, text)
 }
 
 const MARKED = new RegExp(
