@@ -41,10 +41,12 @@ export interface Refusal {
   readonly retryAfterS?: number
 }
 
-/** A request in the queue. Exactly one of the two callbacks is called, unless `leave` was called before. */
+/** A request in the queue. Exactly one of the callbacks is called, once, unless `leave` was called before. */
 export interface Waiter {
   onSlot(instance: PooledInstance): void
   onRefusal(refusal: Refusal): void
+  /** The version is not live any more: the request is to be placed anew. */
+  onClosed(): void
 }
 
 interface QueuedWaiter {
@@ -160,15 +162,21 @@ export class InstancePool {
     assert(instance.inFlight > 0, 'slot released twice')
     instance.inFlight--
     if (instance.draining) {
-      if (instance.inFlight === 0) this.#onDrained(instance)
+      if (instance.inFlight === 0 && instance.gone === undefined) this.#onDrained(instance)
       return
     }
     if (this.#queued > 0) this.#serve()
   }
 
+  /** One that is known already is taken back from draining: an agent that restarted may have changed its mind. */
   add(address: InstanceAddress, cold: boolean): void {
-    if (this.#instances.some((instance) => instance.id === address.id)) return
     this.#refusal = undefined
+    const known = this.#instances.find(({ id }) => id === address.id)
+    if (known !== undefined) {
+      known.draining = false
+      this.#serve()
+      return
+    }
     this.#instances.push({
       ...address,
       inFlight: 0,
@@ -184,10 +192,11 @@ export class InstancePool {
   /** No new requests for it; `onDrained` follows when nothing is in flight, perhaps at once. */
   drain(instanceId: string): void {
     const instance = this.#instances.find(({ id }) => id === instanceId)
-    if (instance === undefined || instance.draining) return
+    if (instance === undefined) return
+    const wasDraining = instance.draining
     instance.draining = true
     if (instance.inFlight === 0) this.#onDrained(instance)
-    else if (this.#queued > 0) this.#onNeed(this)
+    else if (this.#queued > 0 && !wasDraining) this.#onNeed(this)
   }
 
   /** The instance ended. Its attempts hear of it; their slots are released as usual. */
@@ -208,9 +217,17 @@ export class InstancePool {
     // Instances that run go on serving; only where there is none is waiting hopeless.
     if (this.#instances.some(({ draining }) => !draining)) return
     this.#refusal = { ...refusal, untilMs }
-    for (let waiter = this.#shift(); waiter !== undefined; waiter = this.#shift()) {
-      waiter.onRefusal(refusal)
-    }
+    this.refuseWaiting(refusal)
+  }
+
+  /** Refuses those who wait now, and only those. */
+  refuseWaiting(refusal: Refusal): void {
+    for (let waiter = this.#shift(); waiter !== undefined; waiter = this.#shift()) waiter.onRefusal(refusal)
+  }
+
+  /** The version is not live any more: whoever waits goes elsewhere. Requests on its instances go on. */
+  close(): void {
+    for (let waiter = this.#shift(); waiter !== undefined; waiter = this.#shift()) waiter.onClosed()
   }
 
   /** Refuses those whose wait is over. To be called every 100 ms or so; also repeats `onNeed` while any wait. */
@@ -223,7 +240,7 @@ export class InstancePool {
       const waiter = this.#shift()
       waiter?.onRefusal({
         code: 'queue_timeout',
-        message: `no instance of function "${this.functionName}" had room within ${this.policy.queueTimeoutMs} ms`,
+        message: `no instance of function "${this.functionName}" had room within ${this.policy.queueTimeoutMs} ms: try again, or raise its max or concurrency`,
       })
     }
     if (this.#queued > 0) this.#onNeed(this)

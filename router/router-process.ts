@@ -1,0 +1,115 @@
+/**
+ * The router as a process: the public side, the pools and the agent's link, tied together, with one clock for all.
+ *
+ * It outlives the agent: on whatever instances it has, it goes on with the last snapshot. It ends when the agent says
+ * so or on SIGTERM; when no agent ever came; and when none can come any more, because its control socket has vanished
+ * with the data directory or belongs to another router.
+ */
+import { INSTANCE_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
+import type { AgentToRouter, RouterToAgent } from '../runtime/pool/wire.ts'
+import { AgentLink } from './agent-link.ts'
+import type { TrustedProxies } from './client.ts'
+import { InstanceLinks } from './forward/instance-link.ts'
+import { Pools } from './pools.ts'
+import { RequestLog } from './request-log.ts'
+import { Router } from './server.ts'
+
+export interface RouterProcessOptions {
+  readonly controlSocketPath: string
+  readonly host: string
+  /** 0: any free one. */
+  readonly port: number
+  /** Lets a second router listen on the same port, so that one can follow the other without a gap. */
+  readonly reusePort: boolean
+  readonly proxies: TrustedProxies
+  readonly limits: RouterLimits
+  /** For the operator: what went wrong that concerns no single request. */
+  warn(message: string): void
+}
+
+const TICK_MS = 100
+const ORPHAN_CHECK_MS = 5_000
+
+/** Resolves when the router has drained and everything is closed. Throws where it cannot listen. */
+export async function runRouter(options: RouterProcessOptions): Promise<void> {
+  const { limits, warn } = options
+  const links = new InstanceLinks(limits)
+  const log = new RequestLog({ linesMax: limits.logLinesBufferedMax, pathCharsMax: limits.logPathCharsMax })
+  const send = (message: RouterToAgent): boolean => agent.send(message)
+  const pools = new Pools({ send, onDrained: (instance) => links.find(instance)?.closeIdle() })
+  const router = new Router({
+    pools,
+    links,
+    proxies: options.proxies,
+    limits,
+    onRequest: (record) => log.add(record),
+    onUnreachable: (instance, message) => {
+      pools.remove(instance.id, { code: 'instance_crashed', message })
+      send({ type: 'instance-unreachable', id: instance.id, message })
+    },
+  })
+  let httpPort = 0
+  let end: () => void = () => undefined
+  const ended = new Promise<void>((resolve) => (end = resolve))
+  let drained: Promise<void> | undefined
+  const shutDown = (timeoutMs: number): void => {
+    drained ??= router.drain(timeoutMs).then(end)
+  }
+
+  const agent = new AgentLink({
+    socketPath: options.controlSocketPath,
+    greeting: () => ({ type: 'hello', pid: process.pid, httpPort, generation: router.generation }),
+    onConnect: () => pools.forgetReports(),
+    onMessage: (message: AgentToRouter) => {
+      if (message.type === 'shutdown') shutDown(message.timeoutMs)
+      else if (message.type !== 'snapshot') pools.onMessage(message)
+      else if (router.apply(message.snapshot))
+        send({ type: 'applied', generation: message.snapshot.generation })
+      else
+        warn(
+          `snapshot ${message.snapshot.generation} is older than ${router.generation}, which is in force: not taken`,
+        )
+    },
+  })
+  httpPort = await router.listen(options)
+  await agent.listen()
+
+  const flushLog = (): void => {
+    if (agent.connected) log.flush((batch) => send({ type: 'log', ...batch }))
+  }
+  const tick = setInterval(() => {
+    pools.tick(performance.now())
+    flushLog()
+  }, TICK_MS)
+  const sweep = setInterval(() => router.sweep(performance.now()), sweepMs(limits))
+  const startedAtMs = performance.now()
+  const orphanCheck = setInterval(
+    () => {
+      const neverMet = !agent.everConnected && performance.now() - startedAtMs > limits.agentWaitMs
+      if (neverMet) warn(`no agent has connected within ${limits.agentWaitMs} ms: ending`)
+      else if (agent.isUnreachable())
+        warn(`no agent can connect any more, ${options.controlSocketPath} is gone: ending`)
+      else return
+      shutDown(INSTANCE_LIMITS.drainTimeoutMs)
+    },
+    Math.min(ORPHAN_CHECK_MS, limits.agentWaitMs),
+  )
+  // The terminal sends Ctrl-C to the whole group; the agent decides what it means.
+  process.on('SIGINT', () => undefined)
+  process.on('SIGTERM', () => shutDown(INSTANCE_LIMITS.drainTimeoutMs))
+
+  await ended
+  clearInterval(tick)
+  clearInterval(sweep)
+  clearInterval(orphanCheck)
+  pools.tick(performance.now())
+  flushLog()
+  send({ type: 'drained' })
+  agent.close()
+}
+
+/** Often enough that no bound is exceeded by more than a fifth or so. */
+function sweepMs(limits: RouterLimits): number {
+  const { socketIdleTimeoutMs, requestTimeoutMs, responseTimeoutMs } = limits
+  return Math.max(10, Math.min(1_000, Math.min(socketIdleTimeoutMs, requestTimeoutMs, responseTimeoutMs) / 5))
+}

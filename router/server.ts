@@ -1,0 +1,238 @@
+/**
+ * The public side of a node: accepts connections, reads requests, and decides what becomes of each (`#serve`: all of
+ * it on one page). node:http parses what clients send and writes what they get; between router and instance the
+ * forwarder speaks by itself, which is cheaper than any client library by more than routing costs.
+ */
+import { createServer, ServerResponse, type IncomingMessage, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { ROUTER_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
+import type { Snapshot } from '../sdk/model/snapshot.ts'
+import type { PooledInstance } from '../runtime/pool/pool.ts'
+import { attachClient, clientOf, makeClient, type Client, type TrustedProxies } from './client.ts'
+import { onClientError } from './client-error.ts'
+import { Exchange } from './forward/exchange.ts'
+import type { ExchangePorts } from './forward/exchange-ports.ts'
+import { InstanceLinks } from './forward/instance-link.ts'
+import { TunnelEnd } from './forward/tunnel.ts'
+import { chooseVersion } from './placement/placement.ts'
+import type { Pools } from './pools.ts'
+import { isWebSocketHandshake, readRequestHead } from './request-head.ts'
+import { answerError } from './error-answer.ts'
+import { lingerAfterLastResponse } from './linger.ts'
+import type { RequestRecord } from './request-log.ts'
+import { compileTable, type RouteTable } from './table/table.ts'
+
+export interface RouterOptions {
+  readonly pools: Pools
+  readonly links: InstanceLinks
+  readonly proxies: TrustedProxies
+  readonly limits: RouterLimits
+  onRequest(record: RequestRecord): void
+  onUnreachable(instance: PooledInstance, message: string): void
+}
+
+export class Router implements ExchangePorts {
+  readonly limits: RouterLimits
+  readonly links: InstanceLinks
+  draining = false
+  readonly #options: RouterOptions
+  readonly #server: Server
+  readonly #clients = new Set<Client>()
+  #table: RouteTable = compileTable({ generation: 0, baseDomain: 'localhost', functions: [] })
+  #sweptAtMs = performance.now()
+
+  constructor(options: RouterOptions) {
+    this.#options = options
+    this.limits = options.limits
+    this.links = options.links
+    this.#server = makeServer(options.limits)
+    this.#server.on('connection', (socket: Socket) => this.#accept(socket))
+    const serve = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#serve(request, response, undefined)
+    this.#server.on('request', serve)
+    this.#server.on('checkContinue', serve)
+    this.#server.on('checkExpectation', serve)
+    this.#server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) =>
+      this.#takeOver(request, socket, head),
+    )
+    this.#server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) =>
+      this.#takeOver(request, socket, head),
+    )
+    this.#server.on('clientError', (error: Error, socket: Socket) =>
+      onClientError(error, socket, this.limits),
+    )
+  }
+
+  get generation(): number {
+    return this.#table.generation
+  }
+
+  /** False for a snapshot older than the one in force: it is not taken. */
+  apply(snapshot: Snapshot): boolean {
+    if (snapshot.generation < this.#table.generation) return false
+    this.#table = compileTable(snapshot)
+    this.#options.pools.apply(snapshot)
+    return true
+  }
+
+  // Every branch of a request, top to bottom.
+  #serve(request: IncomingMessage, response: ServerResponse, tunnel: TunnelEnd | undefined): void {
+    const client = clientOf(request.socket)
+    // A connection whose last answer is decided: what still follows was sent in vain, or to be taken for something else.
+    if (client === undefined || client.closing) return
+    const head = readRequestHead(request, client, { limits: this.limits, upgrade: tunnel !== undefined })
+    if ('code' in head) {
+      client.closing = true
+      if (!request.complete) lingerAfterLastResponse(client.socket, this.limits.lingerMs)
+      answerError(response, head, { close: true })
+      return
+    }
+    const exchange = new Exchange({ ports: this, client, head, request, response, tunnel })
+    if (client.excess) {
+      exchange.refuse(
+        {
+          code: 'too_many_connections',
+          message: `more than ${this.limits.connectionsMax} connections are open`,
+        },
+        CLOSE,
+      )
+      return
+    }
+    if (head.contentLength !== undefined && head.contentLength > this.limits.requestBodyBytesMax) {
+      const message = `the request body has ${head.contentLength} bytes: at most ${this.limits.requestBodyBytesMax} are taken`
+      exchange.refuse({ code: 'body_too_large', message }, CLOSE)
+      return
+    }
+    this.place(exchange)
+  }
+
+  /** Also called for a request whose first place turned out to be none. */
+  place(exchange: Exchange): void {
+    const { head } = exchange
+    const match = head.host === undefined ? undefined : this.#table.match(head.host, head.target)
+    if (match === undefined) {
+      exchange.refuse({ code: 'route_not_found', message: notFound(head.hostHeader, head.target) })
+      return
+    }
+    const { entry } = match
+    exchange.functionName = entry.name
+    if (match.pinnedVersionId === undefined && entry.choices.length === 0) {
+      exchange.refuse({
+        code: 'no_deployment',
+        message: `the function "${entry.name}" has no version that receives traffic`,
+      })
+      return
+    }
+    exchange.versionId =
+      match.pinnedVersionId ?? chooseVersion(entry, { random: Math.random(), stickyKey: head.stickyKey })
+    const pool = this.#options.pools.of(entry.name, exchange.versionId)
+    const instance = pool.take()
+    if (instance !== undefined) exchange.start(pool, instance)
+    else exchange.enqueue(pool)
+  }
+
+  onFinish(record: RequestRecord): void {
+    // What reached no function belongs to no function's log.
+    if (record.versionId !== '') this.#options.onRequest(record)
+  }
+
+  onUnreachable(instance: PooledInstance, message: string): void {
+    this.#options.onUnreachable(instance, message)
+  }
+
+  #accept(socket: Socket): void {
+    const excess = this.#clients.size >= this.limits.connectionsMax
+    const client = makeClient(socket, { proxies: this.#options.proxies, excess })
+    attachClient(socket, client)
+    this.#clients.add(client)
+    socket.once('close', () => {
+      this.#clients.delete(client)
+      // Each takes itself off the list.
+      for (const exchange of client.live.slice()) exchange.onClientGone()
+    })
+  }
+
+  /** node:http has handed the connection over: a WebSocket handshake, or CONNECT, which is refused like any request. */
+  #takeOver(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const tunnel = new TunnelEnd(socket, { head, earlyBytesMax: this.limits.heldBodyBytesMax })
+    const response = new ServerResponse(request)
+    response.shouldKeepAlive = false
+    response.assignSocket(socket)
+    response.once('finish', () => socket.destroySoon())
+    this.#serve(request, response, tunnel)
+  }
+
+  /** Ends what has waited too long; to be called every `sweepMs` or so. */
+  sweep(nowMs: number): void {
+    const elapsedMs = nowMs - this.#sweptAtMs
+    this.#sweptAtMs = nowMs
+    for (const { live } of this.#clients) {
+      for (let index = live.length - 1; index >= 0; index--) live[index]?.expire(nowMs, elapsedMs)
+    }
+  }
+
+  async listen(options: {
+    readonly host: string
+    readonly port: number
+    readonly reusePort: boolean
+  }): Promise<number> {
+    const server = this.#server
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(options, resolve)
+    })
+    return (server.address() as AddressInfo).port
+  }
+
+  /** No new connections, no new requests on the old ones; resolves when the last one is over, or cut at the deadline. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.draining = true
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => resolve())
+    })
+    const closeIdle = setInterval(() => this.#server.closeIdleConnections(), 50)
+    const deadline = setTimeout(() => {
+      this.#options.pools.refuseAll('draining', 'this node is going down')
+      // What was just answered leaves first.
+      setImmediate(() => {
+        for (const { socket } of this.#clients) socket.destroy()
+      })
+    }, timeoutMs)
+    await closed
+    clearInterval(closeIdle)
+    clearTimeout(deadline)
+  }
+}
+
+const CLOSE = { close: true } as const
+
+function makeServer(limits: RouterLimits): Server {
+  const server = createServer({
+    // The URL counts too.
+    maxHeaderSize: limits.headerBytesMax + limits.urlBytesMax,
+    headersTimeout: limits.headersTimeoutMs,
+    connectionsCheckingInterval: Math.max(20, Math.min(5_000, Math.floor(limits.headersTimeoutMs / 3))),
+    // Bodies have a bound of their own, which knows whose fault a pause is.
+    requestTimeout: 0,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    // A peer that vanished without a word is found, whatever the connection is used for.
+    keepAlive: true,
+    keepAliveInitialDelay: limits.socketIdleTimeoutMs,
+    // Answered by us, with a body that says why.
+    requireHostHeader: false,
+    optimizeEmptyRequests: true,
+    shouldUpgradeCallback: isWebSocketHandshake,
+  })
+  // One more than allowed: node:http drops what is above without a word.
+  server.maxHeadersCount = limits.headersCountMax + 1
+  // Some above the bound get an answer; the rest is closed at once.
+  server.maxConnections = limits.connectionsMax + 100
+  return server
+}
+
+function notFound(hostHeader: string, target: string): string {
+  if (hostHeader === '') return 'the request names no host, and functions are found by host'
+  const query = target.indexOf('?')
+  const path = (query === -1 ? target : target.slice(0, query)).slice(0, ROUTER_LIMITS.logPathCharsMax)
+  return `no function answers at ${hostHeader}${path}: add a route for it, or check the host`
+}
