@@ -36,6 +36,8 @@ export interface TestNode {
   /** The CLI, pointed at this node. */
   isola(...words: readonly string[]): Promise<CommandOutcome>
   status(): Promise<NodeStatus>
+  /** Resolves with the agent's exit code when it ends by itself or by a signal the test sends. */
+  exited(): Promise<number>
   /** SIGKILL to the agent alone; resolves when it is gone. */
   kill9(): Promise<void>
   /** A new agent on the same data, after `kill9`; stops the running one otherwise. */
@@ -73,7 +75,8 @@ export interface StopReport {
   readonly leftBehind: readonly number[]
 }
 
-const STOP_TIMEOUT_MS = 45_000
+/** Above what a drain and `waitUntil` work together may take. */
+const STOP_TIMEOUT_MS = 75_000
 const livePids = new Set<number>()
 // A failed assertion, a timeout, a crashed test file: whatever happens, nothing survives the test process.
 process.on('exit', () => {
@@ -132,6 +135,7 @@ export async function startTestNode(options: TestNodeOptions = {}): Promise<Test
     fetch: (host, path = '/', init = {}) => fetchFrom(agent.ready.httpUrl, host, path, init),
     isola: (...words) => runIsola([...words, '--data', dataDirectory], { bin }),
     status: remember,
+    exited: () => agent.exited,
     async kill9() {
       await remember().catch(() => undefined)
       agent.child.kill('SIGKILL')
@@ -192,7 +196,7 @@ function startAgent({ bin, dataDirectory, flags }: Required<TestNodeOptions>): P
   let output = ''
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const exited = new Promise<number>((resolve) => {
-    child.on('exit', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 143)))
+    child.on('close', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 143)))
   })
   return new Promise((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', (line) => {

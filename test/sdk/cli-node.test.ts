@@ -7,7 +7,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { DeployResult, VersionSummary } from '../../sdk/model/control.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
-import { type CommandOutcome, ISOLA_BIN, runIsola, startTestNode, type TestNode } from '../harness/node.ts'
+import {
+  type CommandOutcome,
+  isAlive,
+  ISOLA_BIN,
+  runIsola,
+  startTestNode,
+  type TestNode,
+} from '../harness/node.ts'
 
 let node: TestNode
 let sources: string
@@ -248,6 +255,30 @@ describe('the end of a node', () => {
     expect((await answer).text()).toBe('whole')
     expect(report).toEqual({ exitCode: 0, leftBehind: [] })
     expect(own.output()).toContain('"event":"stopped"')
+  })
+
+  test('a second Ctrl-C kills what is unfinished; the same press arriving twice does not', async () => {
+    const own = await startTestNode()
+    const endless =
+      'export default { fetch() { console.log("began"); return new Promise((resolve) => setTimeout(resolve, 1e6)) } }'
+    expect((await own.isola('deploy', write('endless', endless))).code).toBe(0)
+    const answer = own.fetch('endless.localhost').catch((error: Error) => error)
+    await expect
+      .poll(async () => (await own.isola('logs', 'endless')).stdout, { timeout: 20_000 })
+      .toContain('began')
+    const pids = (await own.status()).processes.map(({ pid }) => pid)
+    process.kill(own.pid, 'SIGINT')
+    process.kill(own.pid, 'SIGINT')
+    const presses = setInterval(() => {
+      if (isAlive(own.pid)) process.kill(own.pid, 'SIGINT')
+    }, 300)
+    expect(await own.exited()).toBe(130)
+    clearInterval(presses)
+    expect(own.output()).toContain('stopping: requests under way may finish')
+    expect(own.output()).toContain('{"event":"stopped","killed":true}')
+    await answer
+    await expect.poll(() => pids.filter((pid) => isAlive(pid))).toEqual([])
+    await own.stop()
   })
 
   test('an agent killed with SIGKILL leaves router and instances serving, and the next agent adopts them', async () => {

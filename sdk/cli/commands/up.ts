@@ -5,7 +5,7 @@ import type { RunningNode } from '../../../runtime/node/start-node.ts'
 import { IsolaError } from '../../model/errors.ts'
 import { parseRoutePattern } from '../../model/route.ts'
 import { DEFAULT_CONTROL, DEFAULT_HTTP, parseAddress } from '../address.ts'
-import { type Command, type CommandContext, JSON_FLAG } from '../command.ts'
+import { type Command, type CommandContext, type CommandResult, JSON_FLAG } from '../command.ts'
 import { DEFAULT_DATA_DIRECTORY } from '../find-node.ts'
 import { usageError } from '../parse-arguments.ts'
 import { suggest } from '../../../wrangler-compat/config/suggestion.ts'
@@ -60,7 +60,7 @@ export const upCommand: Command = {
   run: up,
 }
 
-async function up(context: CommandContext): Promise<undefined> {
+async function up(context: CommandContext): Promise<CommandResult> {
   const { flags, output } = context
   const dataDirectory = resolve(context.workingDirectory, flags.text('data') ?? DEFAULT_DATA_DIRECTORY)
   const options = {
@@ -105,12 +105,11 @@ async function up(context: CommandContext): Promise<undefined> {
       ...(node.adopted === 0 ? [] : [`  adopted   ${node.adopted} running instances of the agent before`]),
     ].join('\n'),
   )
-  await ending(context, node)
-  return undefined
+  return await ending(context, node)
 }
 
 /** Until the first Ctrl-C; then the drain. A node that ends without being asked is a fault. */
-async function ending(context: CommandContext, node: RunningNode): Promise<void> {
+async function ending(context: CommandContext, node: RunningNode): Promise<CommandResult> {
   const { output, stop, stopNow } = context
   await Promise.race([aborted(stop), node.stopped])
   if (!stop.aborted) {
@@ -122,9 +121,10 @@ async function ending(context: CommandContext, node: RunningNode): Promise<void>
   output.progress('stopping: requests under way may finish; Ctrl-C again kills them')
   const stopping = node.stop()
   const outcome = await Promise.race([stopping.then(() => 'stopped' as const), aborted(stopNow)])
-  if (outcome !== 'stopped') node.kill()
-  output.document({ event: 'stopped', killed: outcome !== 'stopped' })
-  output.progress(outcome === 'stopped' ? 'stopped' : 'killed')
+  const killed = outcome !== 'stopped'
+  if (killed) node.kill()
+  output.progress(killed ? 'killed' : 'stopped')
+  return { document: { event: 'stopped', killed }, text: '', exitCode: killed ? 130 : 0 }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
