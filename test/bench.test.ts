@@ -101,8 +101,9 @@ describe('the open loop', () => {
 })
 
 test('medians are shown with how far the repetitions lie apart', () => {
-  expect(formatMedian([30, 10, 20])).toBe('20.0 (10.0–30.0)')
+  expect(formatMedian([30, 10, 20])).toBe('20 (10–30)')
   expect(formatMedian([1_234.5])).toBe('1,235')
+  expect(formatMedian([0.123, 12.345])).toBe('6.23 (0.12–12.3)')
   expect(quantile([3, 1, 2], 0.5)).toBe(2)
   expect(quantile([], 0.5)).toBeNaN()
 })

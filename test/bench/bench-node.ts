@@ -69,11 +69,11 @@ function bundleOf(source: string): Bundle {
   return { mainModule: 'index.js', modules: [{ name: 'index.js', kind: 'esm', body }], digest }
 }
 
-/** A function that answers with a text of its own, padded with code of about `sizeBytes` that it could call. */
+/** A function that answers with a text of its own, padded with about `sizeBytes` of code it does not call, as bundles are. */
 export function sourceOf(answer: string, sizeBytes = 0): string {
   const parts: string[] = []
   for (let length = 0, index = 0; length < sizeBytes; index++) {
-    const part = `export function f${index}(a, b) { if (a > ${index}) return { a, b, name: 'f${index}' }\n  return [a, b].map((c) => c * ${index}).join(',') }\n`
+    const part = `function f${index}(a, b) { if (a > ${index}) return { a, b, name: 'f${index}' }\n  return [a, b].map((c) => c * ${index}).join(',') }\n`
     parts.push(part)
     length += part.length
   }

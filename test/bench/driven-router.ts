@@ -27,7 +27,10 @@ export async function startRouter(options: {
   let lines = 0
   let dropped = 0
   const applied = Promise.withResolvers<void>()
-  const channel = openChannel<RouterToAgent, AgentToRouter>(await connectToChannel(control, 10_000), {
+  const socket = await connectToChannel(control, 10_000).catch((cause: unknown) => {
+    throw new Error(`the router does not listen on ${control}; it said:\n${router.output()}`, { cause })
+  })
+  const channel = openChannel<RouterToAgent, AgentToRouter>(socket, {
     onMessage(message) {
       if (message.type === 'hello') port = message.httpPort
       else if (message.type === 'applied') applied.resolve()

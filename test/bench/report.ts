@@ -70,6 +70,6 @@ function pad(cell: string, width: number, column: number): string {
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return '–'
   const size = Math.abs(value)
-  if (size >= 1_000) return Math.round(value).toLocaleString('en-US')
+  if (size >= 1_000 || Number.isInteger(value)) return Math.round(value).toLocaleString('en-US')
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)
 }
