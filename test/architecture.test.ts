@@ -42,7 +42,7 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'runtime/control',
     mayImport: [...CONTROL_AND_DOWN, 'bundler'],
-    packages: ['hono', '@hono/node-server', 'zod'],
+    packages: ['hono', '@hono/node-server', 'jsonc-parser', 'zod'],
   },
   {
     folder: 'runtime/node',

@@ -19,7 +19,14 @@
  *   PUT    /v1/functions/:name/policy    Partial<Policy>    → FunctionRecord
  *   GET    /v1/functions/:name/logs?lines=N&follow=1        → NDJSON of LogLine; with follow it stays open
  */
-import type { Binding, Deployment, FunctionKind, FunctionRoute, VersionContent, VersionLimits } from './function.ts'
+import type {
+  Binding,
+  Deployment,
+  FunctionKind,
+  FunctionRoute,
+  VersionContent,
+  VersionLimits,
+} from './function.ts'
 import type { ModuleRef } from './bundle.ts'
 
 export interface VersionRequest {

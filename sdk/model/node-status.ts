@@ -1,5 +1,12 @@
 /** Why an instance ended. `stopped` is ours (idle, replaced, shutdown); the others are faults. */
-export const EXIT_CAUSES = ['stopped', 'crashed', 'out_of_memory', 'cpu_limit', 'start_failed', 'killed'] as const
+export const EXIT_CAUSES = [
+  'stopped',
+  'crashed',
+  'out_of_memory',
+  'cpu_limit',
+  'start_failed',
+  'killed',
+] as const
 export type ExitCause = (typeof EXIT_CAUSES)[number]
 
 export type InstanceState = 'blank' | 'starting' | 'running' | 'draining' | 'paused' | 'gone'
