@@ -53,10 +53,10 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   const { content } = options.version
   const memory = options.memory ?? MEMORY_PLAN
   const modules = [...guestModules(content, memory), ...functionModules(options)]
-  const message = new Message({
-    kind: SINGLE_SEGMENT,
-    buffer: new ArrayBuffer(messageBytesMax(modules, options)),
-  })
+  const message = new Message()
+  // All the room at once: its first segment, made bigger while it is still empty.
+  message.getSegment(0)
+  message.allocateSegment(messageBytesMax(modules, options))
   const config = message.initRoot(Config)
 
   const services = config._initServices(2)
@@ -80,7 +80,9 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     target.name = 'function'
     if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT
   }
-  setTexts(config._initV8Flags(memory.v8Flags.length), memory.v8Flags)
+  // Where nothing else limits memory, V8 at least limits its heap.
+  const v8Flags = [...memory.v8Flags, `--max-old-space-size=${content.limits.memoryMib}`]
+  setTexts(config._initV8Flags(v8Flags.length), v8Flags)
   const logging = config._initLogging()
   logging.structuredLogging = true
   logging.stdoutPrefix = LOG_MARKS.stdout
@@ -88,8 +90,6 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   return new Uint8Array(message.toArrayBuffer())
 }
 
-/** A member of the library's enum of arenas that it does not export: one buffer, ours. */
-const SINGLE_SEGMENT = 0
 const ENTRY_MODULE = `${RESERVED_MODULE_PREFIX}entry.js`
 const CONTROL_ENTRYPOINT = `${RESERVED_MODULE_PREFIX}control`
 /** Flags that bring `node:async_hooks`, which the guest follows requests with, and the one that forbids it. */

@@ -11,7 +11,7 @@ export const LOG_MARKS = {
   /** After the id, where the text follows at once; `endJoined` where the formatter put a blank between. */
   end: '\u0002',
   endJoined: '\u0003',
-  /** Before what a function writes to `process.stdout` and `process.stderr`. */
+  /** Before what a function writes to `process.stdout` and `process.stderr`; a blank follows. */
   stdout: '\u0004',
   stderr: '\u0005',
 } as const

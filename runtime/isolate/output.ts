@@ -106,7 +106,8 @@ function parseRecord(text: string): OutputRecord | undefined {
     return undefined
   }
   if (typeof value.message !== 'string') return undefined
-  const level = LEVELS.has(value.level) ? (value.level as LogLine['level']) : 'log'
+  const level =
+    value.level === 'fatal' ? 'error' : LEVELS.has(value.level) ? (value.level as LogLine['level']) : 'log'
   const source = typeof value.source === 'string' ? value.source : undefined
   return { timestamp: Number(value.timestamp), level, message: value.message, source }
 }
@@ -140,12 +141,10 @@ function functionLine(options: OutputParserOptions, record: OutputRecord): LogLi
   let text = record.message.slice(head.length)
   if (end === LOG_MARKS.endJoined && text.startsWith(' ')) text = text.slice(1)
   if (kind === LOG_MARKS.exception) return exceptionLine(options, record, requestId, text)
-  // workerd writes `process.stdout` by way of the console.
-  if (text.startsWith(LOG_MARKS.stdout)) return consoleLine(options, record, requestId, text.slice(1))
-  if (text.startsWith(LOG_MARKS.stderr)) {
-    return consoleLine(options, { ...record, level: 'error' }, requestId, text.slice(1))
-  }
-  return consoleLine(options, record, requestId, text)
+  // workerd writes `process.stdout` by way of the console, with a blank behind the mark.
+  const isError = text.startsWith(LOG_MARKS.stderr)
+  if (!isError && !text.startsWith(LOG_MARKS.stdout)) return consoleLine(options, record, requestId, text)
+  return consoleLine(options, isError ? { ...record, level: 'error' } : record, requestId, text.slice(2))
 }
 
 const MARKED = new RegExp(
