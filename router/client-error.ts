@@ -58,7 +58,7 @@ function explain(
     case 'HPE_HEADER_OVERFLOW': {
       const first = error.rawPacket
       const isRequestLine =
-        first !== undefined && socket.bytesRead <= first.length && first.indexOf(10) === -1
+        first !== undefined && socket.bytesRead <= first.length && !hasLine(first, limits.urlBytesMax)
       if (isRequestLine)
         return {
           code: 'uri_too_long',
@@ -82,4 +82,10 @@ function explain(
         message: `the request is not valid HTTP/1.1: ${error.reason ?? error.message}`,
       }
   }
+}
+
+/** Whether the first line ends within the bound (and the bytes of method and version). */
+function hasLine(packet: Buffer, charsMax: number): boolean {
+  const end = packet.indexOf(10)
+  return end !== -1 && end <= charsMax + 64
 }

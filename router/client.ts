@@ -30,7 +30,7 @@ export interface Client {
   /** Too many connections are open: each request is refused. */
   readonly excess: boolean
   /** The last Host header and what it parsed to: on a kept-alive connection nearly always the next one's too. */
-  hostHeader: string
+  hostHeader: string | undefined
   host: string | undefined
 }
 
@@ -49,7 +49,7 @@ export function makeClient(
     live: [],
     closing: false,
     excess,
-    hostHeader: '',
+    hostHeader: undefined,
     host: undefined,
   }
 }

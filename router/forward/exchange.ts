@@ -81,7 +81,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   get isReceived(): boolean {
-    return this.#request.complete || this.#tunnel !== undefined
+    return this.#body === undefined || this.#request.complete
   }
 
   enqueue(pool: InstancePool): void {
@@ -369,7 +369,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   #closesConnection(): boolean {
     if (this.#ports.draining || this.#client.closing || this.#tunnel !== undefined) return true
-    if (this.#request.complete) return false
+    if (this.isReceived) return false
     // The rest of a short body is read and dropped; waiting for the rest of a long one is worse than a new connection.
     const { contentLength } = this.head
     return contentLength === undefined || contentLength > this.#ports.limits.heldBodyBytesMax
@@ -378,7 +378,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #closeConnection(): void {
     this.#saidClose = true
     this.#client.closing = true
-    if (!this.#request.complete) lingerAfterLastResponse(this.#client.socket, this.#ports.limits.lingerMs)
+    if (!this.isReceived) lingerAfterLastResponse(this.#client.socket, this.#ports.limits.lingerMs)
   }
 
   #pauseInstance(reader: { once(event: 'drain', listener: () => void): unknown }): void {
