@@ -141,7 +141,7 @@ export class InstanceSocket {
       request,
       response,
       destination,
-      authority: target.authority,
+      authority: destination.authority,
       path: target.path,
       pool: this.#pool,
       idleTimeoutMs: limits.idleTimeoutMs,
@@ -166,8 +166,13 @@ export class InstanceSocket {
     const admitted = this.#admit({ request, parse: parseTarget, leaving: socket, answer })
     if (admitted === undefined) return
     const { target, destination } = admitted
-    const { authority, path } = target
-    void tunnelWebSocket({ ...this.#tunnel(request, socket, head), destination, authority, path })
+    const { path } = target
+    void tunnelWebSocket({
+      ...this.#tunnel(request, socket, head),
+      destination,
+      authority: destination.authority,
+      path,
+    })
   }
 
   #onConnect(request: IncomingMessage, socket: Duplex, head: Buffer): void {

@@ -29,6 +29,8 @@ export class Resolver {
   async resolve(hostname: string): Promise<readonly LookupAddress[]> {
     const family = isIP(hostname)
     if (family !== 0) return [{ address: hostname, family }]
+    // RFC 6761, section 6.3: always the loopback. Many resolvers know "localhost" and not the names below it.
+    if (hostname.endsWith('.localhost')) return [{ address: '127.0.0.1', family: 4 }]
     const { timeoutMs } = this.#options
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_resolve, reject) => {
