@@ -37,6 +37,7 @@ export async function run(options: BenchOptions): Promise<Report> {
       (processes) => processes.filter(({ role }) => role === 'instance').length === warm,
     )
     const before = await instances(bench)
+    const resting = await measurePlatform(bench, 'before load')
     options.progress(`${seconds} s of load on ${warm} functions`)
     const load = await runWrk({
       url: `http://127.0.0.1:${bench.where.port}/`,
@@ -48,7 +49,7 @@ export async function run(options: BenchOptions): Promise<Report> {
     })
     if (load.badAnswers > 0) throw new Error(`the load failed: ${JSON.stringify(load)}`)
     const after = await instances(bench)
-    const platform = await measurePlatform(bench)
+    const worked = await measurePlatform(bench, 'after load')
     return {
       conditions: [
         ...bench.conditions,
@@ -62,12 +63,13 @@ export async function run(options: BenchOptions): Promise<Report> {
           columns: ['', 'private MiB p50', 'max', 'PSS MiB p50', 'RSS MiB p50'],
           rows: [memoryRow('before load', before), memoryRow('after load', after)],
         },
-        platform.table,
+        resting.table,
+        worked.table,
       ],
       marks: [
         {
-          promise: `the node with ${warm} warm instances, all processes (PSS), in a 1 GB machine`,
-          measured: platform.pssMib,
+          promise: `the node with ${warm} warm instances after load, all processes (PSS), in a 1 GB machine`,
+          measured: worked.pssMib,
           limit: 1_024,
           unit: 'MiB',
         },
@@ -95,7 +97,7 @@ function memoryRow(name: string, list: readonly MemoryUse[]): string[] {
   ]
 }
 
-async function measurePlatform(bench: BenchNode): Promise<{ table: Table; pssMib: number }> {
+async function measurePlatform(bench: BenchNode, when: string): Promise<{ table: Table; pssMib: number }> {
   const { processes } = await bench.client.status()
   const roles = ['agent', 'router', 'egress', 'blank', 'instance'] as const
   const uses = roles.map((role) => ({
@@ -112,7 +114,7 @@ async function measurePlatform(bench: BenchNode): Promise<{ table: Table; pssMib
   const all = uses.flatMap(({ list }) => list)
   return {
     table: {
-      title: 'The whole node after load',
+      title: `The whole node ${when}`,
       columns: ['role', 'processes', 'RSS MiB', 'PSS MiB', 'private MiB'],
       rows: [...uses.map(({ role, list }) => row(role, list)), row('all', all)],
     },
