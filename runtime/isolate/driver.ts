@@ -185,6 +185,11 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
         }
       }),
 
+    pids: () => [
+      ...[...waiting, ...claimed].map(({ process }) => process.pid),
+      ...[...instances.values()].map(({ pid }) => pid),
+    ],
+
     async close() {
       closed = true
       clearTimeout(refill)

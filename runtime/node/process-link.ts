@@ -40,6 +40,8 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
   readonly #options: ProcessLinkOptions<In, Out>
   #channel: Channel<Out> | undefined
   #stopping = false
+  /** Under way: a launch that nobody waited for would leave its process behind. */
+  #starting: Promise<void> | undefined
   #restartDelayMs = 50
   #closed: (() => void)[] = []
 
@@ -48,8 +50,18 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
   }
 
   /** Resolves when the process is there and has said hello. Throws `address_in_use`, `internal`. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
     this.#stopping = false
+    return this.#begin()
+  }
+
+  #begin(): Promise<void> {
+    const starting = this.#adoptOrLaunch()
+    this.#starting = starting
+    return starting.finally(() => (this.#starting = undefined))
+  }
+
+  async #adoptOrLaunch(): Promise<void> {
     try {
       const socket = await connectToChannel(this.#options.socketPath, 0)
       this.adopted = true
@@ -68,6 +80,7 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
   /** Tells the process to finish and waits until it is gone; after the timeout it is killed. */
   async shutdown(message: Out, timeoutMs: number): Promise<void> {
     this.#stopping = true
+    await this.#starting?.catch(() => undefined)
     if (this.#channel === undefined) return
     const closed = new Promise<boolean>((resolve) => this.#closed.push(() => resolve(true)))
     this.send(message)
@@ -98,6 +111,8 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
     })
     closeSync(output)
     child.unref()
+    // Before it says so itself: `kill` must reach it at any time.
+    this.pid = child.pid ?? 0
     const died = new Promise<never>((_, reject) => {
       child.once('error', reject)
       child.once('exit', (code, signal) => reject(this.#startError(code, signal)))
@@ -110,10 +125,13 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
   #attach(socket: Socket): Promise<void> {
     return new Promise((resolve, reject) => {
       let greeted = false
+      // One that was frozen accepts connections, and says nothing.
+      const timer = setTimeout(() => socket.destroy(), CONNECT_TIMEOUT_MS)
       const channel = openChannel<In, Out>(socket, {
         onMessage: (message) => {
           if (!greeted && message.type === 'hello' && 'pid' in message) {
             greeted = true
+            clearTimeout(timer)
             this.pid = message.pid as number
             this.#channel = channel
             this.#options.onMessage(message)
@@ -124,7 +142,8 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
           this.#options.onMessage(message)
         },
         onClose: () => {
-          if (!greeted) reject(new Error(`${this.#options.name} closed its control socket at once`))
+          clearTimeout(timer)
+          if (!greeted) reject(new Error(`${this.#options.name} said no hello`))
           else this.#lost(channel)
         },
       })
@@ -144,7 +163,7 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
   #comeBack(): void {
     setTimeout(() => {
       if (this.#stopping) return
-      this.start().then(
+      this.#begin().then(
         () => {
           this.#restartDelayMs = 50
           this.#options.onEvent(`${this.#options.name} runs again (pid ${this.pid})`)

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
@@ -51,13 +52,18 @@ export class RouterHold {
     })
   }
 
-  /** Takes over the router that is there, unless it listens elsewhere than it should now. */
+  /**
+   * Takes over the router that is there, unless it listens elsewhere than it should now, or nowhere: an agent that
+   * was killed while it stopped leaves a router that drains, and new requests matter more than the last old ones.
+   */
   async start(): Promise<void> {
     await this.link.start()
-    const { port } = this.#options
-    if (!this.link.adopted || port === 0 || port === this.httpPort) return
+    const { host, port } = this.#options
+    if (!this.link.adopted) return
+    const isElsewhere = port !== 0 && port !== this.httpPort
+    if (!isElsewhere && (await accepts(host, this.httpPort))) return
     await this.stop(0)
-    this.httpPort = port
+    if (isElsewhere) this.httpPort = port
     await this.link.start()
   }
 
@@ -133,6 +139,17 @@ export class RouterHold {
         return
     }
   }
+}
+
+function accepts(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port })
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+  })
 }
 
 function bracket(host: string): string {

@@ -19,7 +19,7 @@ import { killIfThere } from './process-link.ts'
 import { RouterHold } from './router-hold.ts'
 import { originsOf, snapshotOf } from './snapshot.ts'
 import { describeNode } from './status.ts'
-import { Supervisor, versionMissing } from './supervisor.ts'
+import { Supervisor } from './supervisor.ts'
 
 /**
  * One node. The agent (this process) records, decides and supervises; the router and the egress proxy are processes of
@@ -209,7 +209,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     stop: () => (stopping ??= stop()),
     kill: () => {
       router.link.kill()
-      for (const { pid } of [...supervisor.instances, ...driver.blanks()]) killIfThere(pid)
+      for (const pid of driver.pids()) killIfThere(pid)
       egress.link.kill()
     },
   }
@@ -265,6 +265,13 @@ async function loadModules(registry: Registry, version: Version): Promise<Readon
     version.content.modules.map(async ({ sha256 }) => [sha256, await registry.getBlob(sha256)] as const),
   )
   return new Map(bodies)
+}
+
+function versionMissing(functionName: string, versionId: string): IsolaError {
+  return new IsolaError(
+    'version_not_found',
+    `version ${versionId} of function "${functionName}" is not in the registry: deploy it again`,
+  )
 }
 
 interface App {

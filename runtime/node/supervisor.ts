@@ -1,14 +1,14 @@
 import { availableParallelism } from 'node:os'
 import { DEFAULT_POLICY, type Policy } from '../../sdk/model/policy.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
-import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
+import { isIsolaError } from '../../sdk/model/errors.ts'
 import type { ExitCause } from '../../sdk/model/node-status.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
 import type { AgentToRouter, InstanceAddress, InstanceLoad, VersionLoad } from '../pool/wire.ts'
 import type { ExitReport, Instance, InstanceDriver } from '../pool/driver.ts'
 import { decideInstances } from '../pool/scaling.ts'
 import { Backoff } from './backoff.ts'
-import { Watchdog } from './watchdog.ts'
+import { allowedCpuMs, Watchdog } from './watchdog.ts'
 
 /**
  * Keeps as many instances as are wanted: starts them when the router needs some, watches what they burn, drains and
@@ -59,6 +59,8 @@ export class Supervisor {
   readonly #backoff = new Backoff()
   readonly #machine = { instancesMax: Math.max(2, availableParallelism()) }
   #starts = 0
+  /** Function by version that was to be started while as many starts were under way as may be. */
+  readonly #deferred = new Map<string, string>()
   #timer: NodeJS.Timeout | undefined
   #sampledAtMs = 0
   #closing = false
@@ -164,8 +166,9 @@ export class Supervisor {
     held.instance.kill('crashed')
   }
 
-  /** No router, nothing in flight: what was being drained is drained. */
+  /** No router, nothing in flight: what was being drained is drained, and the next one counts anew. */
   onRouterLost(): void {
+    this.#loadByVersion.clear()
     for (const drained of this.#drainedById.values()) drained()
     for (const held of this.#heldById.values()) held.inFlight = 0
   }
@@ -214,8 +217,10 @@ export class Supervisor {
       })
       return
     }
-    // The router repeats its need while requests wait: what is not started now is asked for again.
-    if (this.#starts >= STARTS_AT_ONCE_MAX) return
+    if (this.#starts >= STARTS_AT_ONCE_MAX) {
+      this.#deferred.set(versionId, functionName)
+      return
+    }
     this.#starts++
     this.#startingByVersion.set(versionId, (this.#startingByVersion.get(versionId) ?? 0) + 1)
     this.#options
@@ -229,7 +234,17 @@ export class Supervisor {
         const left = (this.#startingByVersion.get(versionId) ?? 1) - 1
         if (left > 0) this.#startingByVersion.set(versionId, left)
         else this.#startingByVersion.delete(versionId)
+        this.#launchDeferred()
       })
+  }
+
+  /** Whether they are still wanted is decided anew. */
+  #launchDeferred(): void {
+    for (const [versionId, functionName] of this.#deferred) {
+      if (this.#starts >= STARTS_AT_ONCE_MAX) return
+      this.#deferred.delete(versionId)
+      this.#scale(functionName, versionId)
+    }
   }
 
   #started(instance: Instance, version: Version): void {
@@ -286,7 +301,7 @@ export class Supervisor {
 
   #judge(held: Held, burntMs: number): void {
     const limitMs = held.version?.content.limits.cpuMs ?? INSTANCE_LIMITS.cpuMsDefault
-    if (burntMs <= limitMs) return
+    if (burntMs <= allowedCpuMs(limitMs, this.#watchdog.requestsAtWork(held.instance.id))) return
     this.#end(
       held,
       'cpu_limit',
@@ -373,13 +388,6 @@ export class Supervisor {
     }
     return false
   }
-}
-
-export function versionMissing(functionName: string, versionId: string): IsolaError {
-  return new IsolaError(
-    'version_not_found',
-    `version ${versionId} of function "${functionName}" is not in the registry: deploy it again`,
-  )
 }
 
 function addressOf({ id, functionName, versionId, socketPath }: Instance): InstanceAddress {

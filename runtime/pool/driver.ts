@@ -27,6 +27,9 @@ export interface InstanceDriver {
   /** Blanks as processes, for `isola status`. */
   blanks(): readonly { readonly pid: number; readonly memoryBytes: number; readonly cpuMs: number }[]
 
+  /** Of every process there is, also of those that are just starting. */
+  pids(): readonly number[]
+
   /** Ends blanks and helpers, and every instance not yet stopped. Leaves no process behind. */
   close(): Promise<void>
 }
