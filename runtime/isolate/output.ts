@@ -186,7 +186,8 @@ function exceptionLine(
 
 /** Positions in the sources, and no frames of the guest. */
 function cleanStack(options: OutputParserOptions, stack: string): string {
-  return options.mapStack(stack.replace(/\n +at [^\n]*__isola_\w+\.js:\d+:\d+\)?/g, ''))
+  // Bounded, so that no line costs the square of its length.
+  return options.mapStack(stack.replace(/\n +at [^\n]*__isola_\w{1,64}\.js:\d{1,9}:\d{1,9}\)?/g, ''))
 }
 
 function lineOf(
@@ -194,7 +195,9 @@ function lineOf(
   record: OutputRecord,
   requestId: string,
 ): Pick<LogLine, 'time' | 'functionName' | 'versionId' | 'instanceId' | 'requestId'> {
-  const time = new Date(Number.isFinite(record.timestamp) ? record.timestamp : Date.now()).toISOString()
+  const said = new Date(record.timestamp)
+  // What a function wrote itself may be beyond any calendar.
+  const time = (Number.isNaN(said.getTime()) ? new Date() : said).toISOString()
   const line = { time, functionName, versionId, instanceId }
   return requestId === '' ? line : { ...line, requestId }
 }

@@ -168,6 +168,20 @@ describe('the parser', () => {
     }
   })
 
+  test('gives a line the time of its arrival where it claims one that no calendar has', () => {
+    const { lines, push } = parser()
+    for (const timestamp of [1e300, -1e300, 'soon', null]) push(record('when', { timestamp }))
+    expect(lines).toHaveLength(4)
+    expect(lines.map(({ time }) => Number.isNaN(Date.parse(time)))).toEqual([false, false, false, false])
+  })
+
+  test('drops frames of the guest in time that does not grow with the square of a line', () => {
+    const { lines, push } = parser()
+    for (let line = 0; line < 50; line++)
+      push(record(`a\n at ${'__isola_'.repeat(OUTPUT_LIMITS.lineBytesMax / 10)}`))
+    expect(lines).toHaveLength(50)
+  })
+
   test('keeps what workerd says on stderr as last errors, within bounds, and makes no log line of it', () => {
     const { lines, push, lastErrors } = parser()
     push('<--- Last few GCs --->\nFATAL ERROR: JavaScript heap out of memory\n', 'stderr')

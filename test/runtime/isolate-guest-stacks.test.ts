@@ -66,9 +66,25 @@ describe('stacks', () => {
     ).toBe(plain)
   })
 
+  test('are not believed: a place that no source has, made up by a function, stays as it is written', async () => {
+    const { 'index.js.map': map } = await bundled()
+    const mapStack = createStackMapper(new Map([['index.js.map', Buffer.from(map)]]))
+    const made =
+      'x\n    at f (index.js:0:0)\n    at g (index.js:999999999:999999999)\n    at h (index.js:1:99999999999999999999)'
+    expect(mapStack(made)).toBe(made)
+  })
+
   test('leave text alone that only looks like a position', () => {
     const text = 'meet at 10:30:20 (at x:1)\nfrom https://a.example:8080/x:1:2'
     expect(createStackMapper(new Map())(text)).toBe(text)
+  })
+
+  test('take no time that grows with the square of a text made of nothing but beginnings', () => {
+    // Minutes, which the test would not be given, where a name may be of any length.
+    for (const beginning of ['at ', '(', 'at async ']) {
+      const text = beginning.repeat(400_000)
+      expect(createStackMapper(new Map())(text)).toBe(text)
+    }
   })
 
   test('parse a map when it is first needed, once', async () => {
@@ -85,5 +101,8 @@ describe('stacks', () => {
     expect(mapped).toContain('src/shop.ts:')
     expect(mapStack('Error\n    at index.js:1:20')).toBe(mapped)
     expect(reads).toBe(1)
+    // Names that a function makes up are not kept, or it could fill the agent's memory with them.
+    for (let time = 0; time < 2; time++) mapStack('Error\n    at made-up.js:1:20')
+    expect(reads).toBe(3)
   })
 })
