@@ -6,7 +6,8 @@ const BUNDLE_URL = 'file:///bundle/'
  * A position in a stack line: behind `(` or `at `, a module, its line and column, both from 1. No longer than names may
  * be (`moduleNameBytesMax`): a line of nothing but "at at at" would cost the square of its length, seconds of the agent.
  */
-const POSITION = /(\(|\bat (?:async )?)(file:\/\/\/bundle\/)?([^\s()][^()\n]{0,511}?):(\d{1,9}):(\d{1,9})(?!\d)/g
+const POSITION =
+  /(\(|\bat (?:async )?)(file:\/\/\/bundle\/)?([^\s()][^()\n]{0,511}?):(\d{1,9}):(\d{1,9})(?!\d)/g
 
 /**
  * Rewrites a stack's positions to those of the sources, where module `x.js` has a source map `x.js.map`; others stay,

@@ -118,6 +118,27 @@ describe('name lookups', () => {
     running[0]?.()
   })
 
+  test('that were given up before their turn are never made, and hold up none that comes later', async () => {
+    const asked: string[] = []
+    let end: () => void = () => undefined
+    const stuck = new Promise<void>((resolve) => (end = resolve))
+    const resolver = new Resolver({
+      timeoutMs: 20,
+      concurrencyMax: 1,
+      lookup: async (name) => {
+        asked.push(name)
+        if (name === 'stuck.example') await stuck
+        return [{ address: '127.0.0.1', family: 4 }]
+      },
+    })
+    const names = ['stuck.example', ...Array.from({ length: 100 }, (_, index) => `${index}.example`)]
+    const outcomes = await Promise.allSettled(names.map((name) => resolver.resolve(name)))
+    expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(names.length)
+    end()
+    expect(await resolver.resolve('later.example')).toHaveLength(1)
+    expect(asked).toEqual(['stuck.example', 'later.example'])
+  })
+
   test('are not needed for an address', async () => {
     const lookup = () => Promise.reject(new Error('asked'))
     const resolver = new Resolver({ timeoutMs: 20, concurrencyMax: 1, lookup })
