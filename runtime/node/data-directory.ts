@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import {
   chmodSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   realpathSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -72,18 +72,30 @@ function makeRunDirectory(name: string): string {
   // Instances run under uids of their own and only pass through: search permission, nothing to read.
   const base = uid === 0 ? '/run/isola' : join(tmpdir(), `isola-${uid}`)
   const path = join(base, name)
-  mkdirSync(path, { recursive: true, mode: 0o711 })
   for (const each of [base, path]) {
-    const { uid: owner } = statSync(each)
-    if (owner !== uid) {
+    makeDirectory(each)
+    // Not followed: anybody may have put a link into the machine's temporary directory, to a place of ours.
+    const found = lstatSync(each)
+    if (!found.isDirectory()) {
+      throw new IsolaError('data_unusable', `${each} is not a directory: remove it and start again`)
+    }
+    if (found.uid !== uid) {
       throw new IsolaError(
         'data_unusable',
-        `${each} belongs to uid ${owner}, not to ${uid}: remove it and start again`,
+        `${each} belongs to uid ${found.uid}, not to ${uid}: remove it and start again`,
       )
     }
     chmodSync(each, 0o711)
   }
   return path
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o711 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
 }
 
 function readOrMakeToken(file: string): string {
