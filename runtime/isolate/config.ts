@@ -8,7 +8,6 @@
 import { readFileSync } from 'node:fs'
 import { Message, utils } from 'capnp-es'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
 import type { Binding, Version, VersionContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
@@ -21,7 +20,7 @@ import {
   Worker_Module_Which,
 } from './capnp/workerd.ts'
 import { LOG_MARKS } from './log-marks.ts'
-import { MEMORY_PLAN, type CollectionSchedule, type MemoryPlan } from './workerd.ts'
+import { MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
 
 /** Sockets in an instance's directory: it listens on the first two and connects to the third. */
 export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
@@ -113,7 +112,7 @@ import { control, wrap } from './${RESERVED_MODULE_PREFIX}handlers.js'
 import * as exported from ${main}
 export * from ${main}
 export { control as ${CONTROL_ENTRYPOINT} }
-export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mainModule, collection: collectionSchedule(content, memory) })})
+export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mainModule, collection: memory.collection })})
 `
   const tracked = !content.compatibilityFlags.includes(NO_CONTEXT_FLAG)
   return [
@@ -127,20 +126,6 @@ export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mai
       body: tracked ? GUEST.requests : GUEST.requestsUntracked,
     },
   ]
-}
-
-/** More memory to use is more time between collections, which take longer where more lives. */
-function collectionSchedule(
-  { limits }: VersionContent,
-  { collection }: MemoryPlan,
-): CollectionSchedule | undefined {
-  if (collection === undefined) return undefined
-  const scale = limits.memoryMib / INSTANCE_LIMITS.memoryMibDefault
-  return {
-    requestsMin: collection.requestsMin,
-    intervalMs: Math.round(collection.intervalMs * scale),
-    requestsMax: Math.max(collection.requestsMin, Math.round(collection.requestsMax * scale)),
-  }
 }
 
 function functionModules(options: ConfigOptions): NamedBody[] {

@@ -38,20 +38,10 @@ export function blankArguments(options: { readonly controlFd: number }): string[
   return ['serve', '--binary', `--control-fd=${options.controlFd}`, '-']
 }
 
-/** When the guest asks for a garbage collection; see guest/memory.js. */
-export interface CollectionSchedule {
-  /** Never before so many requests… */
-  readonly requestsMin: number
-  /** …and then when so long has passed since the last… */
-  readonly intervalMs: number
-  /** …or after so many requests at the latest. */
-  readonly requestsMax: number
-}
-
 export interface MemoryPlan {
   readonly v8Flags: readonly string[]
-  /** For an instance of 128 MiB; time and most requests grow with the memory it may use. Absent: V8 decides. */
-  readonly collection?: CollectionSchedule
+  /** Bounds of the requests between two garbage collections that the guest asks for (guest/memory.js); absent: none. */
+  readonly collection?: { readonly requestsMin: number; readonly requestsMax: number }
 }
 
 /**
@@ -60,5 +50,5 @@ export interface MemoryPlan {
  */
 export const MEMORY_PLAN: MemoryPlan = {
   v8Flags: ['--max-semi-space-size=2'],
-  collection: { requestsMin: 500, intervalMs: 500, requestsMax: 4_000 },
+  collection: { requestsMin: 500, requestsMax: 4_000 },
 }

@@ -32,8 +32,8 @@ interface Variant {
 
 const SMALL_HEAP = ['--max-semi-space-size=2', '--preconfigured-old-space-size=4']
 
-const EVERY_500 = { requestsMin: 500, intervalMs: 0, requestsMax: 500 }
-const EVERY_4000 = { requestsMin: 4000, intervalMs: 0, requestsMax: 4000 }
+const EVERY_500 = { requestsMin: 500, requestsMax: 500 }
+const EVERY_4000 = { requestsMin: 4000, requestsMax: 4000 }
 
 const VARIANTS: readonly Variant[] = [
   { name: 'stock workerd', plan: { v8Flags: [] } },

@@ -8,7 +8,7 @@
  * objects), and a class is constructed as itself (`this.constructor`, `super`, RPC methods).
  */
 import { WorkerEntrypoint } from 'cloudflare:workers'
-import { collectEvery, countRequest } from './__isola_memory.js'
+import { collect, collectEvery, countRequest } from './__isola_memory.js'
 import { logException } from './__isola_prelude.js'
 import { requests } from './__isola_requests.js'
 
@@ -18,6 +18,7 @@ const nativeJson = Response.json
 const resolve = Promise.resolve.bind(Promise)
 const bindCall = Function.prototype.bind.bind(Function.prototype.call)
 const then = bindCall(Promise.prototype.then)
+const endsWith = bindCall(String.prototype.endsWith)
 const getHeader = bindCall(Headers.prototype.get)
 const addMember = bindCall(WeakSet.prototype.add)
 const hasMember = bindCall(WeakSet.prototype.has)
@@ -39,8 +40,10 @@ const HANDLERS = [
 /** What the host asks over the control socket. */
 const state = { handlers: [], pending: 0 }
 
+/** `GET /` answers the state; `GET /collect` collects garbage before. */
 export const control = {
-  fetch() {
+  fetch(request) {
+    if (endsWith(request.url, '/collect')) collect()
     return apply(nativeJson, NativeResponse, [state])
   },
 }
@@ -121,7 +124,7 @@ function guard(name, handler, self, ownContext) {
   }
   return (...values) => {
     const ctx = ownContext ?? values[2]
-    countRequest()
+    countRequest(getHeader(values[0].headers, 'content-length'))
     watch(ctx)
     return requests.run(
       getHeader(values[0].headers, 'x-request-id') ?? undefined,
