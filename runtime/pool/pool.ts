@@ -49,9 +49,11 @@ export interface Waiter {
   onClosed(): void
 }
 
+/** A list linked both ways: who leaves is gone at once, or clients that come and go would fill the memory. */
 interface QueuedWaiter {
   readonly waiter: Waiter
   readonly deadlineMs: number
+  previous: QueuedWaiter | undefined
   next: QueuedWaiter | undefined
   left: boolean
 }
@@ -140,6 +142,7 @@ export class InstancePool {
     const queued: QueuedWaiter = {
       waiter,
       deadlineMs: nowMs + this.policy.queueTimeoutMs,
+      previous: this.#tail,
       next: undefined,
       left: false,
     }
@@ -148,13 +151,7 @@ export class InstancePool {
     this.#tail = queued
     this.#queued++
     if (this.#queued === 1) this.#onNeed(this)
-    return {
-      leave: () => {
-        if (queued.left) return
-        queued.left = true
-        this.#queued--
-      },
-    }
+    return { leave: () => this.#unlink(queued) }
   }
 
   /** Gives the slot back, to the next waiter if there is one. */
@@ -232,11 +229,7 @@ export class InstancePool {
 
   /** Refuses those whose wait is over. To be called every 100 ms or so; also repeats `onNeed` while any wait. */
   expire(nowMs: number): void {
-    while (this.#head !== undefined && (this.#head.left || this.#head.deadlineMs <= nowMs)) {
-      if (this.#head.left) {
-        this.#drop()
-        continue
-      }
+    while (this.#head !== undefined && this.#head.deadlineMs <= nowMs) {
       const waiter = this.#shift()
       waiter?.onRefusal({
         code: 'queue_timeout',
@@ -257,19 +250,19 @@ export class InstancePool {
   }
 
   #shift(): Waiter | undefined {
-    while (this.#head !== undefined) {
-      const first = this.#head
-      this.#drop()
-      if (first.left) continue
-      first.left = true
-      this.#queued--
-      return first.waiter
-    }
-    return undefined
+    const first = this.#head
+    if (first !== undefined) this.#unlink(first)
+    return first?.waiter
   }
 
-  #drop(): void {
-    this.#head = this.#head?.next
-    if (this.#head === undefined) this.#tail = undefined
+  #unlink(queued: QueuedWaiter): void {
+    if (queued.left) return
+    queued.left = true
+    this.#queued--
+    const { previous, next } = queued
+    if (previous === undefined) this.#head = next
+    else previous.next = next
+    if (next === undefined) this.#tail = previous
+    else next.previous = previous
   }
 }

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parsePolicy } from '../../sdk/model/policy.ts'
@@ -117,6 +119,25 @@ test('one who left the queue gets nothing and makes room for another', () => {
   expect(next.outcome).toMatchObject({ id: 'a' })
 })
 
+test('one who left the queue is forgotten at once, whoever waits before', async () => {
+  const { pool } = scene({ queue: 2 })
+  pool.wait(waiter(), 0)
+  const leave = (): WeakRef<Waiter> => {
+    const gone = waiter()
+    const place = pool.wait(gone, 0)
+    if ('leave' in place) place.leave()
+    return new WeakRef(gone)
+  }
+  const gone = leave()
+  pool.wait(waiter(), 0)
+  setFlagsFromString('--expose-gc')
+  // A weak reference holds on until the current turn has ended.
+  await new Promise((resolve) => setImmediate(resolve))
+  runInNewContext('gc')()
+  expect(gone.deref()).toBeUndefined()
+  expect(pool.queued).toBe(2)
+})
+
 test('a start that failed refuses all who wait, and all who come until it may be tried again', () => {
   const { pool } = scene({})
   const waiting = waiter()
@@ -167,7 +188,7 @@ test('whatever happens in whatever order, no slot is lost or made up and nobody 
     fc.record({ do: fc.constant('release' as const), which: fc.nat(50) }),
     fc.record({ do: fc.constant('leave' as const), which: fc.nat(50) }),
     fc.record({ do: fc.constantFrom('add' as const, 'drain' as const, 'remove' as const), which: fc.nat(3) }),
-    fc.record({ do: fc.constant('expire' as const), ms: fc.nat(200) }),
+    fc.record({ do: fc.constant('expire' as const), which: fc.nat(200) }),
   )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
@@ -218,7 +239,7 @@ test('whatever happens in whatever order, no slot is lost or made up and nobody 
         else if (each.do === 'remove')
           pool.remove(`i${each.which}`, { code: 'instance_crashed', message: '' })
         else {
-          nowMs += each.ms
+          nowMs += each.which
           pool.expire(nowMs)
         }
         expect(pool.queued).toBe(waiting)
