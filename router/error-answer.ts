@@ -18,7 +18,8 @@ export function answerError(
 ): number {
   const { status, body, headers } = compose(answer)
   if (options.close) headers.push('connection', 'close')
-  response.writeHead(status, headers)
+  // With its reason: one that node:http has refused before would still be there.
+  response.writeHead(status, STATUS_CODES[status], headers)
   response.end(body)
   return status
 }

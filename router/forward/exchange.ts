@@ -356,6 +356,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     try {
       this.#response.writeHead(head.status, head.reason, headers)
     } catch {
+      // The response may have ended, and its connection be idle again: it is not to be trusted.
+      this.#ports.links.of(this.#instance!).closeIdle()
       this.refuse({
         code: 'invalid_response',
         message: `the function "${this.functionName}" sent an invalid response: a header has characters that no header may have`,

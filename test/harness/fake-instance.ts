@@ -15,8 +15,8 @@ export interface RawInstance {
   /** How many connections there have been. */
   readonly accepted: number
   until(accept: (received: string) => boolean): Promise<string>
-  /** A connection opened, counted from 1. */
-  connection(count: number): Promise<Socket>
+  /** Resolves when so many connections are open. */
+  openConnections(count: number): Promise<void>
   stop(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -70,7 +70,8 @@ export async function startRawInstance(
       return accepted
     },
     until: (accept) => when(() => (accept(all) ? all : undefined)),
-    connection: (count) => when(() => (accepted >= count ? connections.at(-1) : undefined)),
+    openConnections: async (count) =>
+      void (await when(() => (connections.length === count ? true : undefined))),
     async stop() {
       for (const socket of connections) socket.destroy()
       server.close()
