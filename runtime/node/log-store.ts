@@ -1,5 +1,6 @@
 import { appendFile, open, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { NODE_LIMITS } from '../../sdk/model/limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 
 /**
@@ -7,15 +8,15 @@ import type { LogLine } from '../../sdk/model/log-line.ts'
  * nor memory. Lines are written in batches; a line that was logged is on disk within a fifth of a second.
  */
 const FLUSH_MS = 150
-const FILE_BYTES_MAX = 16 * 1024 * 1024
-const PENDING_BYTES_MAX = 8 * 1024 * 1024
 
 export class LogStore {
   readonly #directory: string
   readonly #onFault: (message: string) => void
   readonly #followersByFunction = new Map<string, Set<(line: LogLine) => void>>()
   #pendingByFunction = new Map<string, string[]>()
+  /** Of what is not on disk yet: also of batches that are being written, because a disk can hang. */
   #pendingBytes = 0
+  #batchBytes = 0
   #dropped = 0
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> = Promise.resolve()
@@ -29,11 +30,12 @@ export class LogStore {
     const followers = this.#followersByFunction.get(line.functionName)
     if (followers !== undefined) for (const follower of followers) follower(line)
     const text = `${JSON.stringify(line)}\n`
-    if (this.#pendingBytes + text.length > PENDING_BYTES_MAX) {
+    if (this.#pendingBytes + text.length > NODE_LIMITS.logBytesPendingMax) {
       this.#dropped++
       return
     }
     this.#pendingBytes += text.length
+    this.#batchBytes += text.length
     const pending = this.#pendingByFunction.get(line.functionName)
     if (pending === undefined) this.#pendingByFunction.set(line.functionName, [text])
     else pending.push(text)
@@ -71,12 +73,9 @@ export class LogStore {
     this.#timer = undefined
     if (this.#pendingByFunction.size === 0) return
     const batch = this.#pendingByFunction
+    const batchBytes = this.#batchBytes
     this.#pendingByFunction = new Map()
-    this.#pendingBytes = 0
-    if (this.#dropped > 0) {
-      this.#onFault(`${this.#dropped} log lines were dropped: they came faster than the disk takes them`)
-      this.#dropped = 0
-    }
+    this.#batchBytes = 0
     this.#writing = this.#writing.then(async () => {
       for (const [functionName, lines] of batch) {
         try {
@@ -85,12 +84,20 @@ export class LogStore {
           this.#onFault(`logs of "${functionName}" cannot be written: ${(error as Error).message}`)
         }
       }
+      this.#pendingBytes -= batchBytes
+      this.#reportDropped()
     })
+  }
+
+  #reportDropped(): void {
+    if (this.#dropped === 0) return
+    this.#onFault(`${this.#dropped} log lines were dropped: they came faster than the disk takes them`)
+    this.#dropped = 0
   }
 
   async #write(file: string, text: string): Promise<void> {
     await appendFile(file, text, { mode: 0o600 })
-    if ((await stat(file)).size > FILE_BYTES_MAX) await rename(file, `${file}.1`)
+    if ((await stat(file)).size > NODE_LIMITS.logFileBytesMax) await rename(file, `${file}.1`)
   }
 
   #file(functionName: string): string {

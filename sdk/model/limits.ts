@@ -138,6 +138,14 @@ export const INSTANCE_LIMITS = {
   crashBackoffMsMax: 60_000,
 } as const
 
+/** What a node keeps for itself. */
+export const NODE_LIMITS = {
+  /** Of one function's log file; beyond it the file takes the place of the one before, so twice this is kept. */
+  logFileBytesMax: 16 * MIB,
+  /** Log lines of all functions that are not on disk yet; beyond it lines are dropped and counted. */
+  logBytesPendingMax: 8 * MIB,
+} as const
+
 /** What a function writes. */
 export const OUTPUT_LIMITS = {
   /** Of one log line's message or stack, in UTF-16 units; what is longer is cut. */

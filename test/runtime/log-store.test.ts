@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, appendFileSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { NODE_LIMITS } from '../../sdk/model/limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import { LogStore } from '../../runtime/node/log-store.ts'
 
@@ -71,4 +72,19 @@ test('what comes faster than the disk takes it is dropped, and said', async () =
   for (let number = 0; number < 20; number++) store.append(line(long))
   await store.flush()
   expect(faults.join()).toMatch(/^\d+ log lines were dropped/)
+})
+
+test('what is being written counts as waiting, however often it is asked to be written', async () => {
+  const faults: string[] = []
+  const store = new LogStore(directory, (message) => faults.push(message))
+  const half = 'x'.repeat(NODE_LIMITS.logBytesPendingMax / 2 - 1_000)
+  for (let number = 0; number < 6; number++) {
+    store.append(line(`${number} ${half}`))
+    void store.flush()
+  }
+  await store.flush()
+  expect(faults).toEqual(['4 log lines were dropped: they came faster than the disk takes them'])
+  store.append(line('after'))
+  const read = messages(await store.read('hello', { lines: 10 }))
+  expect(read.map((text) => text.slice(0, 5).trim())).toEqual(['0 xxx', '1 xxx', 'after'])
 })
