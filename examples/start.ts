@@ -2,7 +2,8 @@
  * `npm start`: a node, and every example deployed on it. What stands after `npm start --` goes to `isola up`.
  *
  * All of it is done as a user would, with the `isola` command: the node is a child process that says as JSON when it
- * is ready, and ends when this ends.
+ * is ready, and ends when this ends. This ends with npm: npm passes signals on to the shell between, which dies of them
+ * and tells nobody.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -46,6 +47,15 @@ const ended = new Promise<number>((resolve) => {
   node.on('exit', (code, signal) => resolve(signal === null ? (code ?? 3) : 137))
 })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal))
+
+const parent = process.ppid
+if (process.env.npm_lifecycle_event !== undefined) {
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    if (!isStopping) stop('SIGTERM')
+  }, 250).unref()
+}
 
 let isStopping = false
 
@@ -92,7 +102,8 @@ function readiness(child: ChildProcess & { stdout: NodeJS.ReadableStream }): Pro
     const lines = createInterface({ input: child.stdout })
     lines.on('line', (line) => {
       if (!line.startsWith('{"event":')) {
-        console.log(line)
+        // The document of an error, whose text is on stderr already, is for programs.
+        if (!line.startsWith('{"error":')) console.log(line)
         return
       }
       const event = JSON.parse(line) as { event: string; line?: string } & Ready

@@ -179,9 +179,13 @@ describe('npm start', () => {
   }, 180_000)
 
   test('a node that cannot start ends it with the same code and message', async () => {
-    const { exited, stderr } = startExamples('--http', 'nonsense')
+    const { child, exited, stderr } = startExamples('--http', 'nonsense')
+    let stdout = ''
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
     expect(await exited).toBe(2)
     expect(stderr()).toContain('--http is "nonsense"')
+    // Said once: not again as the JSON that the node writes for programs.
+    expect(stdout).toBe('')
   })
 })
 

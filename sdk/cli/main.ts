@@ -11,7 +11,7 @@ for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', () => readerGone.abort())
 }
 
-const signals = watchStopSignals()
+const signals = watchStopSignals({ endsWithParent: process.env.npm_lifecycle_event !== undefined })
 
 async function ask(question: string): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr })

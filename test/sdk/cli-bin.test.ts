@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ISOLA_BIN, startTestNode } from '../harness/node.ts'
+import { isAlive, ISOLA_BIN, startTestNode } from '../harness/node.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const HELLO = join(ROOT, 'examples/hello')
@@ -38,6 +38,22 @@ describe('the bin', () => {
     expect(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8')).toContain('sdk/cli/main.ts\0dev')
     child.kill('SIGTERM')
     expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0)
+  })
+
+  test('below npm it ends with its parent: npm tells only the shell between, which tells nobody', async () => {
+    const words = ['dev', HELLO, '--port', '0', '--json']
+    const shell = spawn('sh', ['-c', '"$0" "$@"; exit', ISOLA_BIN, ...words], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, npm_lifecycle_event: 'npx' },
+    })
+    expect(await firstLine(shell.stdout)).toContain('"ready"')
+    const pid = Number(readFileSync(`/proc/${shell.pid}/task/${shell.pid}/children`, 'utf8'))
+    shell.kill('SIGTERM')
+    try {
+      await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false)
+    } finally {
+      if (isAlive(pid)) process.kill(pid, 'SIGKILL')
+    }
   })
 
   test('where no Node 24 is found, it says what to do', () => {
