@@ -172,6 +172,16 @@ describe('isola on a node', () => {
     expect(stdout).toMatch(/^\d\d:\d\d:\d\d\.\d{3} [0-9a-f]{8} log {3}said \/now$/m)
   })
 
+  test('logs show the message of what was thrown once, and its frames below', async () => {
+    write('thrower', 'export default { fetch() {\n  throw new Error("thrown once") } }')
+    await json('deploy', join(sources, 'thrower'))
+    expect((await node.fetch('thrower.localhost')).status).toBe(500)
+    const shown = async (): Promise<string> => (await node.isola('logs', 'thrower')).stdout
+    await expect.poll(shown, { timeout: 20_000 }).toContain('thrown once')
+    expect(await shown()).toMatch(/ error Error: thrown once\n {4}at .*index\.(?:js|ts):2:\d+/)
+    expect((await shown()).match(/thrown once/g)).toHaveLength(1)
+  })
+
   test('a version that does not start is refused with its message, and the old one serves on', async () => {
     write('life', 'throw new Error("not today")\nexport default { fetch() {} }')
     const refused = await node.isola('deploy', join(sources, 'life'), '--json')

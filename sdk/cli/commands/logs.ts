@@ -54,8 +54,14 @@ function formatLogLine(line: LogLine): string {
     request === undefined
       ? line.message
       : `${request.method} ${request.host}${request.path} ${request.status} ${Math.round(request.totalMs)} ms${requestNotes(line)}`
-  const stack = line.stack === undefined ? '' : `\n${line.stack.replace(/^/gm, '    ')}`
-  return `${head} ${text}${stack}`
+  return `${head} ${text}${indentedStack(line)}`
+}
+
+/** Without the message where the stack begins with it, as most do: its frames are indented already. */
+function indentedStack({ message, stack }: LogLine): string {
+  if (stack === undefined || stack === message) return ''
+  if (stack.startsWith(`${message}\n`)) return stack.slice(message.length)
+  return `\n${stack.replace(/^/gm, '    ')}`
 }
 
 function requestNotes(line: LogLine): string {
