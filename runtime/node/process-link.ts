@@ -198,7 +198,12 @@ export function killIfThere(pid: number): void {
   }
 }
 
+/** Called whenever the process ends: a log that was removed meanwhile must not end the agent too. */
 function lastLines(file: string): string {
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
-  return lines.slice(-5).join(' / ').slice(-1_000)
+  try {
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    return lines.slice(-5).join(' / ').slice(-1_000)
+  } catch (error) {
+    return (error as Error).message
+  }
 }
