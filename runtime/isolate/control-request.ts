@@ -9,10 +9,17 @@ export interface GuestStatus {
   readonly pending: number
 }
 
-/** Rejects where no sensible answer comes in time: the function may be busy, or it may have taken the guest apart. */
-export async function askGuest(controlSocket: string, timeoutMs: number): Promise<GuestStatus> {
+/**
+ * Rejects where no sensible answer comes in time: the function may be busy, or it may have taken the guest apart.
+ * `/collect` has it collect garbage before it answers.
+ */
+export async function askGuest(
+  controlSocket: string,
+  timeoutMs: number,
+  path: '/' | '/collect' = '/',
+): Promise<GuestStatus> {
   const text = await new Promise<string>((resolve, reject) => {
-    const asked = request({ socketPath: controlSocket, path: '/', agent: false }, (response) => {
+    const asked = request({ socketPath: controlSocket, path, agent: false }, (response) => {
       let body = ''
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => {

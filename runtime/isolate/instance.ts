@@ -8,6 +8,9 @@ import { askGuest } from './control-request.ts'
 import { reportExit } from './exit-report.ts'
 import type { Home } from './home.ts'
 import { processUsage, type ProcessHandle } from './process-handle.ts'
+import { createRelief } from './relief.ts'
+
+const MIB = 1024 * 1024
 
 export interface IsolateInstance extends Instance {
   /** Settles after `exited`, once nothing of it is left on the machine. */
@@ -53,6 +56,18 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     process.signal('SIGKILL')
     home.cgroup?.kill()
   }
+  const relief = createRelief({
+    limitBytes: limits.memoryMib * MIB,
+    // A function too busy to answer is asked again with a later measurement.
+    collect: () =>
+      void askGuest(home.controlSocket, INSTANCE_LIMITS.controlTimeoutMs, '/collect').catch(() => undefined),
+  })
+  const measure = (): { cpuMs: number; memoryBytes: number } => {
+    const { cpuMs, memoryBytes } = home.cgroup?.usage() ?? {}
+    if (cpuMs !== undefined && memoryBytes !== undefined) return { cpuMs, memoryBytes }
+    const coarse = processUsage(process.pid)
+    return { cpuMs: cpuMs ?? coarse.cpuMs, memoryBytes: memoryBytes ?? coarse.memoryBytes }
+  }
   return {
     id: home.id,
     functionName: version.functionName,
@@ -70,10 +85,10 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     },
     usage() {
       if (ended) return { cpuMs: 0, memoryBytes: 0 }
-      const { cpuMs, memoryBytes } = home.cgroup?.usage() ?? {}
-      if (cpuMs !== undefined && memoryBytes !== undefined) return { cpuMs, memoryBytes }
-      const coarse = processUsage(process.pid)
-      return { cpuMs: cpuMs ?? coarse.cpuMs, memoryBytes: memoryBytes ?? coarse.memoryBytes }
+      const usage = measure()
+      // Whoever measures gives the occasion: no timer of its own for each instance.
+      relief.observe(usage.memoryBytes, performance.now())
+      return usage
     },
     async pendingWork() {
       if (ended) return 0

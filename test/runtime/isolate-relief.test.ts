@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { INSTANCE_SOCKETS } from '../../runtime/isolate/config.ts'
+import { askGuest } from '../../runtime/isolate/control-request.ts'
+import { createRelief } from '../../runtime/isolate/relief.ts'
+import { withRunningGuest } from '../harness/guest-instance.ts'
+
+const MIB = 1024 * 1024
+
+describe('relief', () => {
+  test('is asked for from 60 % of the limit on, and at most four times a second', () => {
+    const asked: number[] = []
+    let nowMs = 0
+    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => asked.push(nowMs) })
+    const timeline = [
+      [0, 59],
+      [10, 60],
+      [20, 99],
+      [259, 99],
+      [260, 70],
+      [600, 59],
+      [700, 61],
+    ] as const
+    for (const [atMs, memoryMib] of timeline) {
+      nowMs = atMs
+      relief.observe(memoryMib * MIB, nowMs)
+    }
+    expect(asked).toEqual([10, 260, 700])
+  })
+
+  test('makes an instance give up what nobody uses, without a request', () =>
+    withRunningGuest(
+      `let held = Array.from({ length: 60 }, (_, index) => new Array(250_000).fill(index))
+       export default { fetch() { held = undefined; return new Response('dropped') } }`,
+      async (instance) => {
+        const privateMib = (): number =>
+          Number(/RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${instance.pid}/status`, 'utf8'))?.[1]) / 1024
+        await instance.get('/')
+        const beforeMib = privateMib()
+        expect(beforeMib).toBeGreaterThan(40)
+        const status = await askGuest(join(instance.directory, INSTANCE_SOCKETS.control), 5_000, '/collect')
+        expect(status).toEqual({ handlers: ['fetch'], pending: 0 })
+        await expect.poll(privateMib).toBeLessThan(beforeMib / 2)
+      },
+    ))
+})
