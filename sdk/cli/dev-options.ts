@@ -15,7 +15,7 @@ export function devWorkers(built: BuiltFunction): WorkerOptions[] {
 import * as exported from ${main}
 import { wrap } from './__isola_handlers.js'
 export * from ${main}
-export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.mainModule)}, collectEveryRequests: 0 })
+export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.mainModule)} })
 `
   return [
     {

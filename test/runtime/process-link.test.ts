@@ -27,10 +27,9 @@ function linkToNothing(): { link: ProcessLink<{ type: string }, { type: string }
 
 test('a process that ends at once is reported with what it said', async () => {
   const { link } = linkToNothing()
-  await expect(link.start()).rejects.toMatchObject({
-    code: 'internal',
-    message: expect.stringMatching(/^nothing ended at start with exit code 1: .*ERR_MODULE_NOT_FOUND/s),
-  })
+  const error = await link.start().catch((error: unknown) => error)
+  expect(error).toMatchObject({ code: 'internal' })
+  expect((error as Error).message).toMatch(/^nothing ended at start with exit code \d+: .*Node\.js v/s)
 })
 
 test('a process whose log was removed before it ended is reported all the same', async () => {
