@@ -61,9 +61,20 @@ export function openDataDirectory(directory: string): DataDirectory {
     if (error instanceof IsolaError) throw error
     throw new IsolaError(
       'data_unusable',
-      `data directory ${directory} cannot be used: ${(error as Error).message}. Choose another with --data`,
+      `data directory ${directory} cannot be used: ${reasonOf(error as NodeJS.ErrnoException)}. Choose another with --data`,
       { cause: error },
     )
+  }
+}
+
+/** Node says ENOENT of a directory that it could not make with `recursive` on a read-only file system. */
+function reasonOf({ code, syscall, path, message }: NodeJS.ErrnoException): string {
+  if (code !== 'ENOENT' || syscall !== 'mkdir' || path === undefined) return message
+  try {
+    mkdirSync(path)
+    return message
+  } catch (error) {
+    return (error as Error).message
   }
 }
 

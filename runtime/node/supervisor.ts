@@ -8,6 +8,7 @@ import type { AgentToRouter, InstanceAddress, InstanceLoad, VersionLoad } from '
 import type { ExitReport, Instance, InstanceDriver } from '../pool/driver.ts'
 import { decideInstances } from '../pool/scaling.ts'
 import { Backoff } from './backoff.ts'
+import { hasPendingWork } from './pending-work.ts'
 import { allowedCpuMs, Watchdog } from './watchdog.ts'
 
 /**
@@ -183,8 +184,9 @@ export class Supervisor {
   #scale(functionName: string, versionId: string): void {
     if (this.#closing) return
     const wanted = this.#wantedByVersion.get(versionId)
-    const policy = wanted?.policy ?? this.#policyByFunction.get(functionName) ?? DEFAULT_POLICY
-    const load = this.#loadByVersion.get(versionId)
+    const policy = wanted?.policy ?? this.#policyByFunction.get(functionName)
+    // Deleted: what is still under way ends where it is.
+    if (policy === undefined) return
     const held = [...this.#heldById.values()].filter(
       ({ instance, draining }) => instance.versionId === versionId && !draining,
     )
@@ -194,8 +196,9 @@ export class Supervisor {
       {
         running: held.length,
         starting,
-        inFlight: load?.inFlight ?? 0,
-        queued: load?.queued ?? 0,
+        // Of those that stay: what a draining or dead instance works on moves nowhere.
+        inFlight: held.reduce((sum, { inFlight }) => sum + inFlight, 0),
+        queued: this.#loadByVersion.get(versionId)?.queued ?? 0,
         cpuShare: held.reduce((sum, { cpuShare }) => sum + cpuShare, 0) / Math.max(1, held.length),
         percent: wanted?.percent ?? 0,
       },
@@ -376,7 +379,7 @@ export class Supervisor {
       if (this.#options.tellRouter({ type: 'instance-drain', id: instance.id })) await drained
       this.#drainedById.delete(instance.id)
     }
-    while (instance.exit === undefined && performance.now() < until && (await instance.pendingWork()) > 0) {
+    while (instance.exit === undefined && performance.now() < until && (await hasPendingWork(instance))) {
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
     await instance.stop({ graceMs: INSTANCE_LIMITS.stopGraceMs })

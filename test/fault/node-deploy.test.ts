@@ -160,6 +160,7 @@ describe('under load', () => {
   test('a deletion lets requests under way finish, and then there is no route', async () => {
     await node.deploy('doomed', version('doomed'))
     await node.get('doomed')
+    const pids = (await node.instances('doomed')).map(({ pid }) => pid)
     const slow = Array.from({ length: 5 }, () => node.get('doomed', '/slow'))
     const stream = node.get('doomed', '/stream')
     const late = node.get('doomed', '/late/doomed')
@@ -169,6 +170,27 @@ describe('under load', () => {
     expect((await Promise.all(slow)).map(({ text }) => text)).toEqual(slow.map(() => 'doomed'))
     expect((await stream).text).toBe('doomed;'.repeat(15))
     await untilSo(async () => heard.get('/late/doomed') === 1)
-    await untilSo(async () => (await node.instances('doomed')).length === 0)
+    // And nothing is started for it any more.
+    await untilSo(async () => {
+      const left = (await node.instances('doomed')).map(({ pid }) => pid)
+      expect(pids).toEqual(expect.arrayContaining(left))
+      return left.length === 0
+    })
+  })
+
+  test('waitUntil work that computes too hard to be asked about it is not cut off by a replacement', async () => {
+    const source = `let count = 0
+      export default { fetch(request, env, ctx) {
+        ctx.waitUntil((async () => {
+          for (let part = 0; part < 2; part++) { await scheduler.wait(1); for (let x = 0; x < 5e8; x++) count += x & 3 }
+          await fetch('${originUrl}/computed')
+        })())
+        return new Response('answered')
+      } }`
+    await node.deploy('computing', source, { policy: { idleMs: 100 } })
+    expect((await node.get('computing')).text).toBe('answered')
+    await node.client().deleteFunction('computing')
+    await untilSo(async () => (await node.instances('computing')).length === 0)
+    expect(heard.get('/computed')).toBe(1)
   })
 })

@@ -1,10 +1,12 @@
 /** What SIGTERM (Ctrl-C) lets finish, and what two of them end. */
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { createServer, request, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { isAlive } from '../harness/node.ts'
-import { startWorkNode, untilSo, type WorkNode } from '../harness/work-node.ts'
+import { processesOf, startWorkNode, untilSo, type WorkNode } from '../harness/work-node.ts'
 
 /** Told by functions what they have done. */
 let origin: Server
@@ -126,4 +128,34 @@ describe('a second Ctrl-C', () => {
     expect((await node!.stop()).leftBehind).toEqual([])
     expect(node!.traces()).toEqual([])
   })
+
+  test('during cold starts leaves none of the starting processes', async () => {
+    const source = `${'// padding '.repeat(100_000)}\n${work()}`
+    const names = Array.from({ length: 12 }, (_, index) => `cold-${index}`)
+    for (const name of names) await node!.deploy(name, source, { policy: { idleMs: 100 } })
+    await untilSo(async () => processesOf(await node!.status(), 'instance').length === 0)
+    const hanging = names.map((name) => node!.get(name, '/hang').catch((error: Error) => error))
+    process.kill(node!.pid, 'SIGINT')
+    const presses = setInterval(() => isAlive(node!.pid) && process.kill(node!.pid, 'SIGINT'), 50)
+    await node!.exited()
+    clearInterval(presses)
+    await Promise.all(hanging)
+    await untilSo(async () => workerdsOf(node!.dataDirectory).length === 0)
+    await node!.restart()
+    expect((await node!.stop()).leftBehind).toEqual([])
+    expect(node!.traces()).toEqual([])
+  })
 })
+
+/** Processes that belong to the node's cgroups, whoever their parent is now. */
+function workerdsOf(dataDirectory: string): string[] {
+  const name = createHash('sha256').update(realpathSync(dataDirectory)).digest('hex').slice(0, 12)
+  return readdirSync('/proc').filter((entry) => {
+    if (!/^\d+$/.test(entry) || !isAlive(Number(entry))) return false
+    try {
+      return readFileSync(`/proc/${entry}/cgroup`, 'utf8').includes(`isola-${name}`)
+    } catch {
+      return false
+    }
+  })
+}

@@ -134,7 +134,7 @@ function startTraffic(httpUrl: string, name: string, options: TrafficOptions): T
   const texts = new Set<string>()
   const waiting: { readonly at: number; wake(): void }[] = []
   let answered = 0
-  let stopped = false
+  const stopping = new AbortController()
   const once = (): Promise<void> =>
     new Promise((resolve) => {
       const outgoing = request(
@@ -164,7 +164,7 @@ function startTraffic(httpUrl: string, name: string, options: TrafficOptions): T
       outgoing.end()
     })
   const worker = async (): Promise<void> => {
-    while (!stopped) {
+    while (!stopping.signal.aborted) {
       await once()
       await new Promise(setImmediate)
     }
@@ -177,7 +177,7 @@ function startTraffic(httpUrl: string, name: string, options: TrafficOptions): T
     texts,
     more: (count) => new Promise((wake) => waiting.push({ at: answered + count, wake })),
     async stop() {
-      stopped = true
+      stopping.abort()
       await Promise.all(workers)
       agent.destroy()
       return { answered, failures }
