@@ -38,7 +38,8 @@ export class TunnelEnd {
       }
       this.#early.push(chunk)
       this.#earlyBytes += chunk.length
-      if (this.#earlyBytes > options.earlyBytesMax) client.pause()
+      // No client may send before the 101 (RFC 6455 §4.1); one that floods is not waited for.
+      if (this.#earlyBytes > options.earlyBytesMax) client.destroy()
     })
   }
 

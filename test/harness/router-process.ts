@@ -43,6 +43,8 @@ export interface TestRouter {
   /** Host header of the function `hello`. */
   readonly host: string
   agent: TestAgent
+  /** What is to end with the router: instances, mostly. */
+  readonly undo: AsyncDisposableStack
   stderr(): string
   connectAgent(): Promise<TestAgent>
   /** Sends a snapshot and waits until it is in force. Without arguments: `hello` alone, on `hello.localhost`. */
@@ -117,11 +119,17 @@ export async function startTestRouter(options: TestRouterOptions = {}): Promise<
     process: child,
     host: `hello.localhost:${port}`,
     agent,
+    undo: new AsyncDisposableStack(),
     stderr: () => stderr,
     connectAgent,
     async apply(functions = [hello(options.policy)], generation = ++FRESH_GENERATION.value) {
-      router.agent.send({ type: 'snapshot', snapshot: { generation, baseDomain: 'localhost', functions } })
-      await router.agent.heard('applied', (message) => message.generation === generation)
+      const { agent } = router
+      const before = agent.messages.length
+      agent.send({ type: 'snapshot', snapshot: { generation, baseDomain: 'localhost', functions } })
+      await agent.heard(
+        'applied',
+        (message) => message.generation === generation && agent.messages.indexOf(message, before) !== -1,
+      )
     },
     socketPath: (id) => join(directory, `${id}.sock`),
     up(id, { versionId = 'hello-v1', functionName = 'hello', cold = false } = {}) {
@@ -142,6 +150,7 @@ export async function startTestRouter(options: TestRouterOptions = {}): Promise<
     async stop() {
       child.kill('SIGKILL')
       await exited
+      await router.undo.disposeAsync()
       rmSync(directory, { recursive: true, force: true })
     },
     [Symbol.asyncDispose]: () => router.stop(),

@@ -53,7 +53,7 @@ describe('a response arrives as it was sent:', () => {
     ['whole, with a length', [`${OK}Content-Length: 5\r\n\r\nhello`], 'hello'],
     ['empty, with a length', [`${OK}Content-Length: 0\r\n\r\n`], ''],
     ['head and body apart', [`${OK}Content-Length: 5\r\n\r\n`, 'hel', 'lo'], 'hello'],
-    ['byte by byte', [...`${OK}Content-Length: 5\r\n\r\nhello`], 'hello'],
+    ['byte by byte', `${OK}Content-Length: 5\r\n\r\nhello`.split(''), 'hello'],
     [
       'chunked, in one read',
       [`${OK}Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n`],
@@ -62,9 +62,9 @@ describe('a response arrives as it was sent:', () => {
     ['chunked and empty', [`${OK}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`], ''],
     [
       'chunked, byte by byte',
-      [
-        ...`${OK}Transfer-Encoding: Chunked\r\n\r\n3;ext="x"\r\nhel\r\n002\r\nlo\r\n0\r\nX-Trailer: gone\r\n\r\n`,
-      ],
+      `${OK}Transfer-Encoding: Chunked\r\n\r\n3;ext="x"\r\nhel\r\n002\r\nlo\r\n0\r\nX-Trailer: gone\r\n\r\n`.split(
+        '',
+      ),
       'hello',
     ],
     [

@@ -23,11 +23,13 @@ function residentMib(pid: number): number {
 test('each event of a stream arrives before the next is written, and the head before the first', async () => {
   await using router = await aRouter()
   let events: ServerResponse | undefined
-  await using _instance = await startHttpInstance(router.socketPath('one'), (_request, response) => {
-    response.writeHead(200, { 'content-type': 'text/event-stream' })
-    response.flushHeaders()
-    events = response
-  })
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.flushHeaders()
+      events = response
+    }),
+  )
   router.up('one')
   const client = await router.open()
   client.send(get(router))
@@ -43,10 +45,12 @@ test('each event of a stream arrives before the next is written, and the head be
 
 test('a body goes up in parts as the client sends them, and both directions flow at once', async () => {
   await using router = await aRouter()
-  await using _instance = await startHttpInstance(router.socketPath('one'), (request, response) => {
-    response.flushHeaders()
-    request.pipe(response)
-  })
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (request, response) => {
+      response.flushHeaders()
+      request.pipe(response)
+    }),
+  )
   router.up('one')
   const client = await router.open()
   client.send(`POST / HTTP/1.1\r\nHost: ${router.host}\r\nTransfer-Encoding: chunked\r\n\r\n`)
@@ -64,22 +68,24 @@ test('a reader that stops holds the instance back, and the rest comes when it re
   await using router = await aRouter()
   const size = 64 * MIB
   let instanceSide: Socket | undefined
-  await using _instance = await startHttpInstance(router.socketPath('one'), (request, response) => {
-    instanceSide = request.socket
-    const chunk = Buffer.alloc(MIB, 'x')
-    let left = size / MIB
-    const pump = (): void => {
-      while (left > 0) {
-        left--
-        if (!response.write(chunk)) {
-          response.once('drain', pump)
-          return
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (request, response) => {
+      instanceSide = request.socket
+      const chunk = Buffer.alloc(MIB, 'x')
+      let left = size / MIB
+      const pump = (): void => {
+        while (left > 0) {
+          left--
+          if (!response.write(chunk)) {
+            response.once('drain', pump)
+            return
+          }
         }
+        response.end()
       }
-      response.end()
-    }
-    pump()
-  })
+      pump()
+    }),
+  )
   router.up('one')
   const client = await router.open()
   client.socket.pause()
@@ -98,39 +104,41 @@ test('a reader that stops holds the instance back, and the rest comes when it re
   }
   expect(written).toBeLessThan(size / 2)
   expect(residentMib(router.pid)).toBeLessThan(200)
-  let bytes = 0
+  const got = { bytes: 0 }
   client.socket.removeAllListeners('data')
-  client.socket.on('data', (chunk) => (bytes += chunk.length))
+  client.socket.on('data', (chunk) => (got.bytes += chunk.length))
   client.socket.resume()
-  while (bytes < size) await once(client.socket, 'data')
+  while (got.bytes < size) await once(client.socket, 'data')
   client.socket.destroy()
 })
 
 test('500 MB down and up leave the router small', async () => {
   await using router = await aRouter({ limits: { requestBodyBytesMax: 600 * MIB } })
   const size = 500 * MIB
-  await using _instance = await startHttpInstance(router.socketPath('one'), (request, response) => {
-    if (request.method === 'POST') {
-      let bytes = 0
-      request.on('data', (chunk: Buffer) => (bytes += chunk.length))
-      request.on('end', () => response.end(String(bytes)))
-      return
-    }
-    response.writeHead(200, { 'content-length': size })
-    pour(response, size)
-  })
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (request, response) => {
+      if (request.method === 'POST') {
+        let bytes = 0
+        request.on('data', (chunk: Buffer) => (bytes += chunk.length))
+        request.on('end', () => response.end(String(bytes)))
+        return
+      }
+      response.writeHead(200, { 'content-length': size })
+      pour(response, size)
+    }),
+  )
   router.up('one')
   const down = await router.open()
   down.socket.removeAllListeners('data')
-  let bytes = 0
+  const got = { bytes: 0 }
   let peakMib = 0
   down.socket.on('data', (chunk: Buffer) => {
-    if (Math.floor(bytes / (50 * MIB)) !== Math.floor((bytes + chunk.length) / (50 * MIB)))
+    if (Math.floor(got.bytes / (50 * MIB)) !== Math.floor((got.bytes + chunk.length) / (50 * MIB)))
       peakMib = Math.max(peakMib, residentMib(router.pid))
-    bytes += chunk.length
+    got.bytes += chunk.length
   })
   down.send(get(router))
-  while (bytes < size) await once(down.socket, 'data')
+  while (got.bytes < size) await once(down.socket, 'data')
   down.socket.destroy()
 
   const up = await router.open()
@@ -201,10 +209,12 @@ test('a client that goes away in the middle of its upload breaks the request off
 
 test('a reader that never reads on is cut off, and its slot comes back', async () => {
   await using router = await aRouter({ limits: { socketIdleTimeoutMs: 300 }, policy: { concurrency: 1 } })
-  await using _instance = await startHttpInstance(router.socketPath('one'), (request, response) => {
-    if (request.url === '/ok') response.end('ok')
-    else pour(response, 64 * MIB)
-  })
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (request, response) => {
+      if (request.url === '/ok') response.end('ok')
+      else pour(response, 64 * MIB)
+    }),
+  )
   router.up('one')
   const client = await router.open()
   client.socket.pause()
@@ -224,10 +234,12 @@ test('a stream that is silent for longer than any bound stays open', async () =>
     },
   })
   let events: ServerResponse | undefined
-  await using _instance = await startHttpInstance(router.socketPath('one'), (_request, response) => {
-    response.write('first')
-    events = response
-  })
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (_request, response) => {
+      response.write('first')
+      events = response
+    }),
+  )
   router.up('one')
   const client = await router.open()
   client.send(get(router))

@@ -83,7 +83,7 @@ test('a client cannot say where it comes from, in no spelling', async () => {
     'x_forwarded_for: 1.2.3.4',
     'X-Forwarded-Host: evil.example',
     'X-Forwarded-Proto: https',
-    'X-Forwarded-Port: 443',
+    'X-Forwarded-Port: evil',
     'X-FORWARDED-PREFIX: /x',
     'X-Real-IP: 1.2.3.4',
     'X_Real_IP: 1.2.3.4',
@@ -95,7 +95,7 @@ test('a client cannot say where it comes from, in no spelling', async () => {
     'Isola-Error: function_threw',
     'Content_Length: 5',
   ])
-  expect(lines.join('\n')).not.toMatch(/1\.2\.3\.4|evil|https|443|function_threw|prefix|::4|content_length/i)
+  expect(lines.join('\n')).not.toMatch(/1\.2\.3\.4|evil|https|function_threw|prefix|::4|content_length/i)
   expect(valuesOf(lines, 'x-forwarded-for')).toEqual(['127.0.0.1'])
   expect(valuesOf(lines, 'x-real-ip')).toEqual(['127.0.0.1'])
   expect(valuesOf(lines, 'cf-connecting-ip')).toEqual(['127.0.0.1'])
@@ -106,7 +106,7 @@ test('a client cannot say where it comes from, in no spelling', async () => {
 test('a trusted proxy is believed: the chain grows, and the client is the last one that is no proxy', async () => {
   await using trusting = await startTestRouter({ flags: ['--trusted-proxies', '127.0.0.1, 10.0.0.0/8'] })
   await trusting.apply()
-  await using _echo = await startRawInstance(trusting.socketPath('one'), echoHeads)
+  trusting.undo.use(await startRawInstance(trusting.socketPath('one'), echoHeads))
   trusting.up('one')
   const said = [
     'X-Forwarded-For: 6.6.6.6, 203.0.113.9',
@@ -239,7 +239,7 @@ test('a sticky key keeps its version, by either header', async () => {
   await using split = await startTestRouter()
   const shares = [1, 2, 3, 4].map((number) => ({ versionId: `hello-v${number}`, percent: 25 }))
   await split.apply([{ ...hello(), shares }])
-  await using _echo = await startRawInstance(split.socketPath('one'), echoHeads)
+  split.undo.use(await startRawInstance(split.socketPath('one'), echoHeads))
   for (const { versionId } of shares) {
     split.agent.send({
       type: 'instance-up',

@@ -129,14 +129,14 @@ describe('bounds of the body:', () => {
     const client = await router.open()
     client.send(post('Content-Length: 50000000'))
     const chunk = Buffer.alloc(65_536)
-    let sending = true
+    const upload = { going: true }
     const pump = (): void => {
-      while (sending && client.socket.write(chunk));
+      while (upload.going && client.socket.write(chunk));
     }
     client.socket.on('drain', pump)
     pump()
     const response = await client.response()
-    sending = false
+    upload.going = false
     expect(response.status).toBe(413)
     client.socket.destroy()
   })
@@ -313,8 +313,10 @@ describe('no place:', () => {
     await router.apply()
     const waiting = router.ask(`GET / HTTP/1.1\r\nHost: ${router.host}\r\n\r\n`)
     await router.agent.heard('need')
-    await using _two = await startRawInstance(router.socketPath('two'), (socket) =>
-      socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
+    router.undo.use(
+      await startRawInstance(router.socketPath('two'), (socket) =>
+        socket.write('HTTP/1.1 204 No Content\r\n\r\n'),
+      ),
     )
     router.up('two', { versionId: 'hello-v2' })
     await router.apply([{ ...hello(), shares: [{ versionId: 'hello-v2', percent: 100 }] }])
