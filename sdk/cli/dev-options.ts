@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
 import type { ModuleDefinition, WorkerOptions } from 'miniflare'
+import { createStackMapper } from '../../runtime/isolate/stack-map.ts'
 import type { Module } from '../model/bundle.ts'
 import type { Binding } from '../model/function.ts'
 import type { BuiltFunction } from './build-function.ts'
@@ -57,6 +59,20 @@ function instanceModules(): ModuleDefinition[] {
       path: `__isola_${file === 'requests-untracked.js' ? 'requests.js' : file}`,
       contents: readFileSync(new URL(file, directory), 'utf8'),
     }))
+}
+
+/** Lines of stacks in terms of the sources, as the logs of a node have them. */
+export function stackMapperOf({ bundle }: BuiltFunction): (line: string) => string {
+  const sourceMaps = bundle.modules.filter(({ kind }) => kind === 'sourcemap')
+  const map = createStackMapper(new Map(sourceMaps.map(({ name, body }) => [name, body])))
+  // miniflare names modules by where they would be below the working directory.
+  const root = pathToFileURL(`${process.cwd()}/`).href
+  return (line) => (/^\s+at /.test(line) ? map(line.replace(root, 'file:///bundle/')) : line)
+}
+
+/** A stack line of the modules that isola puts around a function. */
+export function isFrameOfIsola(line: string): boolean {
+  return /^\s+at .*\/__isola_\w+\.js:\d+:\d+\)?$/.test(line)
 }
 
 /** An instance marks its log lines for the agent; a person reads them without. */

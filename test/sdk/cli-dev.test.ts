@@ -130,6 +130,14 @@ describe('isola dev', () => {
     expect(dev.stderr()).toMatch(/^TypeError: oops\n {4}at /m)
   })
 
+  test('a stack on the terminal has the places of the sources and no frames of isola', async () => {
+    write('// shifts what follows\n\nexport default { fetch() {\n  throw new TypeError("oops") } }')
+    const dev = await startDev()
+    expect((await fetch(dev.url)).status).toBe(500)
+    await expect.poll(() => dev.stderr(), { timeout: 20_000 }).toMatch(/ {4}at .*\(index\.(?:js|ts):4:9\)/)
+    expect(dev.stderr()).not.toMatch(/__isola_|file:/)
+  })
+
   test('a first build that fails is exit code 1, and so is a taken port', async () => {
     write('export default {')
     expect((await runIsola(['dev', directory, '--port', '0'])).code).toBe(1)

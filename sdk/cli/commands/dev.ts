@@ -7,7 +7,7 @@ import { bindError, parseAddress } from '../address.ts'
 import { buildFunction, SOURCE_FLAGS } from '../build-function.ts'
 import type { Command, CommandContext } from '../command.ts'
 import type { Output } from '../output.ts'
-import { devWorkers, withoutLogMarks } from '../dev-options.ts'
+import { devWorkers, isFrameOfIsola, stackMapperOf, withoutLogMarks } from '../dev-options.ts'
 import { usageError } from '../parse-arguments.ts'
 import { watchFiles } from '../watch-files.ts'
 
@@ -40,14 +40,16 @@ async function dev(context: CommandContext): Promise<undefined> {
   const { output } = context
   const requestedPort = await freePort(context)
   const { Miniflare, Log, LogLevel } = await loadMiniflare()
+  let inSources = (line: string): string => line
   const read = async (port: number): Promise<Build> => {
     const readFromMs = Date.now()
     const built = await buildFunction(context)
     for (const warning of built.warnings) output.warn(warning)
     const workers = devWorkers(built)
+    inSources = stackMapperOf(built)
     // `cf: false`: the default asks a server on the internet for what request.cf would be.
     const log = new Log(LogLevel.NONE)
-    const handleRuntimeStdio = passOn(output)
+    const handleRuntimeStdio = passOn(output, (line) => inSources(line))
     const options = { host: '127.0.0.1', port, cf: false, log, handleRuntimeStdio, workers }
     return { options: options as MiniflareOptions, watchedFiles: built.watchedFiles, readFromMs }
   }
@@ -179,10 +181,15 @@ async function started<T>(starting: Promise<T>): Promise<T> {
 }
 
 /** What the function writes goes to stderr under --json too: stdout is for events. */
-function passOn(output: Output): (stdout: Readable, stderr: Readable) => void {
+function passOn(
+  output: Output,
+  inSources: (line: string) => string,
+): (stdout: Readable, stderr: Readable) => void {
   return (stdout, stderr) => {
     for (const stream of [stdout, stderr]) {
-      createInterface({ input: stream }).on('line', (line) => output.progress(withoutLogMarks(line)))
+      createInterface({ input: stream }).on('line', (line) => {
+        if (!isFrameOfIsola(line)) output.progress(inSources(withoutLogMarks(line)))
+      })
     }
   }
 }
