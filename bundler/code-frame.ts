@@ -1,5 +1,6 @@
 const WIDTH = 100
 const CONTEXT_LINES = 2
+const MARGIN = 20
 
 /**
  * The lines around a position with a caret under it. Lines longer than a screen (a minified dependency) are cut
@@ -20,14 +21,13 @@ export function codeFrame(options: {
   const lines = options.text.split(/\r\n|\n|\r/)
   const from = Math.max(firstLine, line - CONTEXT_LINES)
   const gutter = String(line).length
-  const cut = Math.max(0, column - 1 - Math.floor(WIDTH / 2))
+  // Lines that a person wrote begin where they begin, unless the place is then off the screen.
+  const cut = column <= WIDTH - MARGIN ? 0 : column - 1 - Math.floor(WIDTH / 2)
   const frame: string[] = []
   for (let number = from; number <= line; number++) {
     const source = lines[number - firstLine]
     if (source === undefined) break
-    frame.push(
-      `  ${String(number).padStart(gutter)} | ${printable(source.slice(cut, cut + WIDTH))}`.trimEnd(),
-    )
+    frame.push(`  ${String(number).padStart(gutter)} | ${excerpt(source, cut)}`.trimEnd())
   }
   const last = lines[line - firstLine]
   if (last === undefined) return ''
@@ -35,6 +35,13 @@ export function codeFrame(options: {
   const underline = '^'.repeat(Math.max(1, Math.min(options.length ?? 1, room)))
   frame.push(`  ${' '.repeat(gutter)} | ${' '.repeat(Math.max(0, column - 1 - cut))}${underline}`)
   return frame.join('\n')
+}
+
+/** `WIDTH` characters from `cut` on, with "…" in place of the first and the last where more is there. */
+function excerpt(source: string, cut: number): string {
+  const text = printable(source.slice(cut, cut + WIDTH))
+  const start = cut > 0 && text !== '' ? `…${text.slice(1)}` : text
+  return source.length > cut + WIDTH ? `${start.slice(0, -1)}…` : start
 }
 
 function printable(text: string): string {

@@ -46,7 +46,11 @@ export function buildFailed(diagnostics: readonly Diagnostic[], cause?: unknown)
 }
 
 export function fromEsbuildMessage(message: Message, projectDirectory: string): Diagnostic {
-  const notes = [...message.notes.map((note) => formatNote(note.text, note.location)), ...advice(message)]
+  const notes = [
+    // Nothing is external here, beyond what the runtime has.
+    ...message.notes.filter(({ text }) => !text.startsWith('You can mark the path ')),
+    ...advice(message).map((text) => ({ text, location: null })),
+  ].map((note) => formatNote(note.text, note.location))
   const text = message.text.slice(0, TEXT_LENGTH_MAX)
   return {
     text: message.pluginName === '' ? text : text.replace(/^\[plugin [^\]]*\] /, ''),
@@ -99,6 +103,11 @@ function advice(message: Message): string[] {
       `to import such files as they are, add a rule: "rules": [{ "type": "Data", "globs": ["**/*${extension}"] }] ` +
         `("Data" gives an ArrayBuffer, "Text" a string)`,
     ]
+  }
+  const name = /^Could not resolve "((?:@[^"/:]+\/)?[^"/.#:][^"/:]*)(?:\/[^":]*)?"$/.exec(message.text)?.[1]
+  const isExplained = message.notes.some(({ text }) => !text.startsWith('You can mark the path '))
+  if (name !== undefined && !isExplained) {
+    return [`if "${name}" is a package, install it where the function is: npm install ${name}`]
   }
   return []
 }

@@ -57,6 +57,19 @@ describe('errors in the sources', () => {
     expect(error.message).toContain('index.ts:1:15: Could not resolve "./missing"')
   })
 
+  test('a package that is not there is one to install, and nothing can be left external', async () => {
+    for (const [specifier, name] of [
+      ['no-such', 'no-such'],
+      ['@some/no-such/part', '@some/no-such'],
+    ]) {
+      const error = await failure({ 'index.ts': `import x from '${specifier}'\n${FUNCTION}console.log(x)` })
+      expect(error.message).toContain(`npm install ${name}`)
+      expect(error.message).not.toContain('external')
+    }
+    const own = await failure({ 'index.ts': `import x from './missing'\n${FUNCTION}console.log(x)` })
+    expect(own.message).not.toContain('npm install')
+  })
+
   test('an error in a text module import shows its place too', async () => {
     const error = await failure({ 'index.ts': `import x from './missing.txt'\n${FUNCTION}console.log(x)` })
     expect(error.message).toContain('index.ts:1:15: Could not resolve "./missing.txt"')
@@ -333,6 +346,12 @@ describe('code frames', () => {
     const [source = '', caret = ''] = codeFrame({ text, line: 1, column: 5_001 }).split('\n')
     expect(source.length).toBeLessThan(120)
     expect(source[caret.indexOf('^')]).toBe('!')
+    expect(source).toMatch(/^ {2}1 \| …a+!b+…$/)
+  })
+
+  test('a line that fits is shown from its start', () => {
+    const text = `${'a'.repeat(60)}!`
+    expect(codeFrame({ text, line: 1, column: 61 }).split('\n')[0]).toBe(`  1 | ${text}`)
   })
 
   test('control characters and tabs become blanks, so that the caret stays in place', () => {

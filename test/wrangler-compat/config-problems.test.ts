@@ -34,6 +34,22 @@ describe('files that cannot be read', () => {
       expect(error.message).toContain(part)
   })
 
+  test('a directory that is not there is said to be missing, rather than its configuration', async () => {
+    const directory = join(temporaryProject({}), 'gone')
+    const error = await failureOf(loadConfig({ directory }))
+    expect([error.code, error.message]).toEqual([
+      'config_not_found',
+      `there is no directory or file ${directory}: correct the path`,
+    ])
+  })
+
+  test('without a file, what is missing is asked for as a flag', async () => {
+    const directory = temporaryProject({ 'one.js': '' })
+    const { message } = await failureOf(loadConfig({ directory, main: 'one.js' }))
+    expect(message).toContain('give --name my-function')
+    expect(message).toMatch(/give --compatibility-date \d{4}-\d\d-\d\d/)
+  })
+
   test('a named file that is not there, or is none by its name, is refused with its path', async () => {
     const directory = temporaryProject({ 'wrangler.yaml': '' })
     expect(await failureOf(loadConfig({ directory, file: 'gone.toml' }))).toMatchObject({

@@ -1,6 +1,6 @@
 import { COMPATIBILITY_DATE_MAX } from '../../sdk/model/limits.ts'
 import type { ConfigDocument } from './document.ts'
-import { showField } from './problem.ts'
+import { howToGive } from './problem.ts'
 
 /** What is wrong with a compatibility date and what to write; `undefined` for a good one. */
 export function checkCompatibilityDate(
@@ -10,8 +10,8 @@ export function checkCompatibilityDate(
   const newest = `the newest that this isola supports is "${COMPATIBILITY_DATE_MAX}"`
   if (date === undefined) {
     // wrangler would take the day of the deploy: another day, another behaviour from the same source.
-    const line = showField('compatibility_date', COMPATIBILITY_DATE_MAX, document)
-    return `"compatibility_date" is missing: add ${line}, or an older date`
+    const how = howToGive('compatibility_date', COMPATIBILITY_DATE_MAX, document)
+    return `"compatibility_date" is missing: ${how}, or an older date`
   }
   if (!isCalendarDate(date)) {
     return `"compatibility_date" is ${JSON.stringify(date)}, which is not a date: write it as YYYY-MM-DD; ${newest}`

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { IsolaError } from '../../sdk/model/errors.ts'
@@ -36,9 +37,13 @@ export async function readConfigDocument(options: {
 }
 
 export function configNotFound(directory: string): IsolaError {
+  const path = resolve(directory)
+  if (!existsSync(path)) {
+    return new IsolaError('config_not_found', `there is no directory or file ${path}: correct the path`)
+  }
   return new IsolaError(
     'config_not_found',
-    `${resolve(directory)} has no wrangler.jsonc, wrangler.json or wrangler.toml: make one with "name", "main" and ` +
+    `${path} has no wrangler.jsonc, wrangler.json or wrangler.toml: make one with "name", "main" and ` +
       '"compatibility_date", or run this in the directory that has it',
   )
 }

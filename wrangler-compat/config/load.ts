@@ -8,7 +8,7 @@ import { checkCompatibilityDate } from './compatibility-date.ts'
 import type { ConfigDocument, ConfigPath } from './document.ts'
 import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
-import { problemsError, showField, type Problem } from './problem.ts'
+import { problemsError, howToGive, showField, type Problem } from './problem.ts'
 import { readRoutes } from './routes.ts'
 import { checkSupport } from './support.ts'
 import { readVariables } from './variables.ts'
@@ -116,7 +116,7 @@ function checkName(
       {
         code: 'config_invalid',
         path,
-        message: `"name" is missing: add ${showField('name', 'my-function', document)}`,
+        message: `"name" is missing: ${howToGive('name', 'my-function', document)}`,
       },
     ]
   }

@@ -77,6 +77,12 @@ export function showField(name: string, value: string, document: ConfigDocument 
   return document?.fileName.endsWith('.toml') ? `${name} = ${text}` : `"${name}": ${text}`
 }
 
+/** For a field that can be given without a file, when only a main module was named. */
+export function howToGive(name: string, value: string, document: ConfigDocument | undefined): string {
+  if (document !== undefined) return `add ${showField(name, value, document)}`
+  return `without a wrangler.jsonc, give --${name.replaceAll('_', '-')} ${value}`
+}
+
 /** A value as it may stand in a message. */
 export function showValue(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value)
