@@ -182,6 +182,20 @@ describe('isola on a node', () => {
     expect((await shown()).match(/thrown once/g)).toHaveLength(1)
   })
 
+  test('logs do not pass on what would steer the terminal, and give it unchanged as JSON', async () => {
+    write(
+      'painter',
+      'export default { fetch() { console.log("\\x1b[2Jgone\\ttab"); return new Response() } }',
+    )
+    await json('deploy', join(sources, 'painter'))
+    await node.fetch('painter.localhost')
+    const shown = async (...flags: string[]): Promise<string> =>
+      (await node.isola('logs', 'painter', ...flags)).stdout
+    await expect.poll(() => shown(), { timeout: 20_000 }).toContain('\ufffd[2Jgone\ttab')
+    expect(await shown()).not.toContain('\u001b')
+    expect(await shown('--json')).toContain(JSON.stringify('\u001b[2Jgone\ttab'))
+  })
+
   test('a version that does not start is refused with its message, and the old one serves on', async () => {
     write('life', 'throw new Error("not today")\nexport default { fetch() {} }')
     const refused = await node.isola('deploy', join(sources, 'life'), '--json')

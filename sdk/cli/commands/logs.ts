@@ -54,7 +54,13 @@ function formatLogLine(line: LogLine): string {
     request === undefined
       ? line.message
       : `${request.method} ${request.host}${request.path} ${request.status} ${Math.round(request.totalMs)} ms${requestNotes(line)}`
-  return `${head} ${text}${indentedStack(line)}`
+  return printable(`${head} ${text}${indentedStack(line)}`)
+}
+
+/** What a client sends can end up in a log, and must not steer the terminal that shows it. `--json` has it as it was. */
+function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\ufffd')
 }
 
 /** Without the message where the stack begins with it, as most do: its frames are indented already. */
