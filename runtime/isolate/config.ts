@@ -26,7 +26,7 @@ import { MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
 export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
 
 /** Names of modules that start so are ours. */
-export const RESERVED_MODULE_PREFIX = '__isola_'
+const RESERVED_MODULE_PREFIX = '__isola_'
 
 export interface ConfigOptions {
   readonly version: Version

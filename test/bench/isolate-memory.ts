@@ -178,7 +178,7 @@ function bothListen(control: Readable): Promise<void> {
 }
 
 /** Sends each request when it is due, on a free connection or as soon as one is; answers latencies in ms. */
-export function openLoop(options: { path: string; rate: number; seconds: number }): Promise<number[]> {
+function openLoop(options: { path: string; rate: number; seconds: number }): Promise<number[]> {
   const total = Math.max(1, Math.round(options.rate * options.seconds))
   const latencies: number[] = []
   const free: Connection[] = []
