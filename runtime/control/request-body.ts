@@ -41,6 +41,7 @@ function tooLarge(size: string, bytesMax: number): IsolaError {
 
 function parseJson(body: Uint8Array): unknown {
   if (body.byteLength === 0) return {}
+  checkDepth(body)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) as unknown
   } catch (error) {
@@ -49,6 +50,34 @@ function parseJson(body: Uint8Array): unknown {
     })
   }
 }
+
+/** Before anything recursive sees it: what checks, spells or stores a value would end the call stack. */
+function checkDepth(body: Uint8Array): void {
+  let depth = 0
+  let inString = false
+  for (let index = 0; index < body.length; index++) {
+    const byte = body[index]
+    if (inString) {
+      if (byte === BACKSLASH) index++
+      else if (byte === QUOTE) inString = false
+    } else if (byte === QUOTE) inString = true
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth--
+    if (depth > CONTROL_LIMITS.jsonDepthMax) {
+      throw new IsolaError(
+        'invalid_argument',
+        `the request body is nested deeper than ${CONTROL_LIMITS.jsonDepthMax} levels: write it flatter`,
+      )
+    }
+  }
+}
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
 
 /** V8 tells the position only of some errors in some texts; the tolerant parser tells it of all. */
 function jsonProblem(body: Uint8Array, error: unknown): string {

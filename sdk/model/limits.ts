@@ -66,6 +66,8 @@ export type RouterLimits = { readonly [Name in keyof typeof ROUTER_LIMITS]: numb
 /** Control API. */
 export const CONTROL_LIMITS = {
   jsonBytesMax: 8 * MIB,
+  /** Of a request's body; what a configuration may be (`configDepthMax`) fits in. */
+  jsonDepthMax: 128,
   recentVersionsMax: 10,
   keptVersionsMax: 100,
   routesPerFunctionMax: 100,

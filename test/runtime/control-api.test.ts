@@ -103,6 +103,27 @@ describe('bodies', () => {
     })
   })
 
+  test.each([
+    ['well-formed', ']'],
+    ['broken', ''],
+  ])(
+    'a body nested beyond the bound is refused, %s or not, whatever stands in its strings',
+    async (_, close) => {
+      const nested = (levels: number): string =>
+        `{"message":"[[[\\"[[[","shares":${'['.repeat(levels)}${close.repeat(levels)}}`
+      const post = async (body: string): Promise<unknown> =>
+        errorOf(await place.call('POST', '/v1/functions/shop/traffic', body))
+      const { jsonDepthMax } = CONTROL_LIMITS
+      const refusal = {
+        code: 'invalid_argument',
+        message: expect.stringContaining(`deeper than ${jsonDepthMax}`),
+      }
+      for (const levels of [jsonDepthMax, 1_000_000])
+        expect(await post(nested(levels))).toMatchObject(refusal)
+      expect(await post(nested(jsonDepthMax - 1))).not.toMatchObject(refusal)
+    },
+  )
+
   test('bytes that are no UTF-8 are refused', async () => {
     const response = await fetch(`${place.url}/v1/functions/shop/traffic`, {
       method: 'POST',
