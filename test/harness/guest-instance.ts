@@ -121,6 +121,9 @@ export async function withGuest<T>(source: GuestSource, use: (start: GuestStart)
   stdout.on('data', (chunk: Buffer) => parser.push(chunk, 'stdout'))
   stderr.on('data', (chunk: Buffer) => parser.push(chunk, 'stderr'))
   const closed = once(child, 'close') as Promise<[number | null]>
+  // A test that hangs never comes to the end of this.
+  const killAtExit = (): boolean => child.kill('SIGKILL')
+  process.once('exit', killAtExit)
   try {
     stdin.on('error', () => undefined)
     stdin.end(encodeConfig({ version, modules, socketDirectory: directory }))
@@ -162,6 +165,7 @@ export async function withGuest<T>(source: GuestSource, use: (start: GuestStart)
     }
     return await use({ instance, lastErrors: '', exitCode: undefined })
   } finally {
+    process.removeListener('exit', killAtExit)
     child.kill('SIGKILL')
     await closed
     for (const server of servers) server.close()
