@@ -8,6 +8,7 @@ import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { onTestFinished } from 'vitest'
 import { encodeConfig, INSTANCE_SOCKETS } from '../../runtime/isolate/config.ts'
 import { createOutputParser } from '../../runtime/isolate/output.ts'
 import { createStackMapper } from '../../runtime/isolate/stack-map.ts'
@@ -122,8 +123,10 @@ export async function withGuest<T>(source: GuestSource, use: (start: GuestStart)
   stderr.on('data', (chunk: Buffer) => parser.push(chunk, 'stderr'))
   const closed = once(child, 'close') as Promise<[number | null]>
   // A test that hangs never comes to the end of this.
-  const killAtExit = (): boolean => child.kill('SIGKILL')
-  process.once('exit', killAtExit)
+  onTestFinished(() => {
+    child.kill('SIGKILL')
+    rmSync(directory, { recursive: true, force: true })
+  })
   try {
     stdin.on('error', () => undefined)
     stdin.end(encodeConfig({ version, modules, socketDirectory: directory }))
@@ -165,7 +168,6 @@ export async function withGuest<T>(source: GuestSource, use: (start: GuestStart)
     }
     return await use({ instance, lastErrors: '', exitCode: undefined })
   } finally {
-    process.removeListener('exit', killAtExit)
     child.kill('SIGKILL')
     await closed
     for (const server of servers) server.close()
