@@ -67,7 +67,8 @@ function toLine(record: RequestRecord, pathCharsMax: number): LogLine {
     level: error === undefined ? 'info' : status >= 500 ? 'error' : 'warn',
     functionName: record.functionName,
     versionId: record.versionId,
-    ...(record.instanceId === undefined ? {} : { instanceId: record.instanceId }),
+    // An undefined field is no field in JSON; a spread would cost more than the rest of the line.
+    instanceId: record.instanceId,
     requestId: record.requestId,
     message: `${method} ${host}${path} ${outcome} ${totalMs < 10 ? totalMs : Math.round(totalMs)} ms`,
     request: {
@@ -78,8 +79,8 @@ function toLine(record: RequestRecord, pathCharsMax: number): LogLine {
       totalMs,
       queueMs: Math.round(record.queueMs * 100) / 100,
       cold: record.cold,
-      ...(error === undefined ? {} : { error }),
-      ...(record.clientAborted ? { clientAborted: true } : {}),
+      error,
+      clientAborted: record.clientAborted ? true : undefined,
     },
   }
 }

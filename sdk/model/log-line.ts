@@ -7,7 +7,7 @@ export interface LogLine {
   readonly functionName: string
   readonly versionId: string
   /** Absent for a request that reached no instance. */
-  readonly instanceId?: string
+  readonly instanceId?: string | undefined
   /** Absent for what was written outside a request. */
   readonly requestId?: string
   readonly message: string
@@ -28,6 +28,6 @@ export interface RequestSummary {
   readonly queueMs: number
   readonly cold: boolean
   /** An `ErrorCode`, where isola itself answered. */
-  readonly error?: string
-  readonly clientAborted?: boolean
+  readonly error?: string | undefined
+  readonly clientAborted?: boolean | undefined
 }
