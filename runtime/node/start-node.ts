@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { networkInterfaces } from 'node:os'
 import { serve } from '@hono/node-server'
-import { IsolaError } from '../../sdk/model/errors.ts'
+import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
 import type { InstanceDriver, LogSink } from '../pool/driver.ts'
@@ -238,8 +238,11 @@ function controlPorts(parts: ControlParts): ControlPorts {
       try {
         await supervisor.trialStart(version)
       } catch (error) {
-        const message = error instanceof Error ? error.message : String(error)
-        throw new IsolaError('version_refused', `the version does not start: ${message}`, { cause: error })
+        // Only these are about the version; a full node or a damaged blob is not the fault of who deploys.
+        if (!isIsolaError(error) || !['start_failed', 'version_refused'].includes(error.code)) throw error
+        throw new IsolaError('version_refused', `the version does not start: ${error.message}`, {
+          cause: error,
+        })
       }
       return { trialMs: performance.now() - beganMs }
     },
