@@ -1,5 +1,8 @@
 /** What a function may do to itself, on a whole node, beside a neighbour whose requests must not fail. */
+import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
+import { request } from 'node:http'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { startWorkNode, type Traffic, type WorkNode } from '../harness/work-node.ts'
@@ -165,7 +168,86 @@ describe('what harms nobody', () => {
     expect(bytes).toBeGreaterThan(100_000)
     expect(bytes).toBeLessThan(40 * 1024 * 1024)
   })
+
+  test('an endless stream to a client that does not read is held back, and ends with the client', async () => {
+    const source = `let sent = 0
+      export default { fetch(request) {
+        if (request.url.endsWith('/sent')) return new Response(String(sent))
+        const part = new Uint8Array(65536)
+        return new Response(new ReadableStream({ pull(c) { sent += part.length; c.enqueue(part) } }))
+      } }`
+    await node.deploy('endless', source, { limits: { memoryMib: 96 }, policy: { max: 1, idleMs: 200 } })
+    const { hostname, port } = new URL(node.httpUrl)
+    const socket = connect(Number(port), hostname)
+    socket.write(`GET / HTTP/1.1\r\nhost: endless.localhost\r\n\r\n`)
+    await once(socket, 'readable')
+    const settled = await node.until(async () => {
+      const before = (await node.get('endless', '/sent')).text
+      await neighbour.more(20)
+      return before === (await node.get('endless', '/sent')).text && Number(before)
+    })
+    expect(settled).toBeGreaterThan(0)
+    expect(settled).toBeLessThan(32 * 1024 * 1024)
+    socket.destroy()
+    await node.until(async () => (await node.instances('endless')).length === 0)
+  })
+
+  test('a thousand connections out at once are the function’s own problem', async () => {
+    const source = `export default { async fetch(request) {
+        if (request.url.endsWith('/ok')) return new Response('ok')
+        const all = await Promise.allSettled(Array.from({ length: 3000 }, () => fetch('http://192.0.2.1/')))
+        return new Response(String(all.length))
+      } }`
+    await node.deploy('fan-out', source)
+    const answer = await node.get('fan-out')
+    expect(answer.status === 200 || answer.code !== undefined, JSON.stringify(answer)).toBe(true)
+    expect(await node.get('fan-out', '/ok')).toMatchObject({ status: 200, text: 'ok' })
+  })
+
+  test('a WebSocket that rests keeps its instance, however short the idle time, through a deploy', async () => {
+    const source = `export default { fetch(request) {
+      if (request.headers.get('upgrade') !== 'websocket') return new Response('old')
+      const [client, server] = Object.values(new WebSocketPair())
+      server.accept()
+      server.addEventListener('message', ({ data }) => server.send(data))
+      return new Response(null, { status: 101, webSocket: client })
+    } }`
+    await node.deploy('chat', source, { policy: { idleMs: 200 } })
+    const socket = await openSocket('chat')
+    const [instance] = await node.instances('chat')
+    await node.deploy('chat', HELLO, { policy: { idleMs: 200 } })
+    // A later instance has come and gone meanwhile.
+    await node.get('chat')
+    await node.until(async () => {
+      const found = await node.instances('chat')
+      return found.length === 1 && found[0]!.pid === instance!.pid
+    })
+    // "hi" as a masked text frame, and as it comes back.
+    socket.write(Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]))
+    const [echo] = (await once(socket, 'data')) as [Buffer]
+    expect(echo).toEqual(Buffer.from([0x81, 0x02, 0x68, 0x69]))
+    socket.destroy()
+    await node.until(async () => (await node.instances('chat')).length === 0)
+  })
 })
+
+async function openSocket(name: string): Promise<Socket> {
+  const { hostname, port } = new URL(node.httpUrl)
+  const handshake = request({
+    hostname,
+    port,
+    headers: {
+      host: `${name}.localhost:${port}`,
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    },
+  })
+  handshake.end()
+  const [, socket] = (await once(handshake, 'upgrade')) as [unknown, Socket]
+  return socket
+}
 
 async function logLine(name: string, text: RegExp): Promise<void> {
   const abort = new AbortController()

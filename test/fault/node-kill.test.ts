@@ -1,4 +1,6 @@
 /** kill -9 on each process of a node, under load, alone and together; `isola up` again. */
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { isAlive } from '../harness/node.ts'
 import { processesOf, startWorkNode, untilSo, type WorkNode } from '../harness/work-node.ts'
@@ -134,6 +136,71 @@ describe('kill -9 of the agent under load', () => {
     void slow
     expect((await node.stop()).leftBehind).toEqual([])
     expect(node.traces()).toEqual([])
+  })
+})
+
+describe('kill -9 of the agent and of something else', () => {
+  test('the router and the agent together, again and again: the port stays, the instances too', async () => {
+    node = await startWorkNode()
+    await node.deploy('hello', HELLO, { policy: { min: 1, max: 1 } })
+    await node.get('hello')
+    const instances = (await node.instances('hello')).map(({ pid }) => pid)
+    for (let round = 0; round < 2; round++) {
+      const traffic = node.traffic('hello')
+      await traffic.more(10)
+      const router = await pidOf('router')
+      await node.kill9()
+      process.kill(router, 'SIGKILL')
+      await traffic.stop()
+      await node.restart()
+      expect(await node.get('hello')).toMatchObject({ status: 200, text: 'hello' })
+      expect((await node.instances('hello')).map(({ pid }) => pid)).toEqual(instances)
+    }
+    expect((await node.stop()).leftBehind).toEqual([])
+    expect(node.traces()).toEqual([])
+  })
+
+  test('an instance while no agent is there: its next requests wait for the agent, nothing of it stays', async () => {
+    node = await startWorkNode()
+    await node.deploy('hello', HELLO, { policy: { queueTimeoutMs: 60_000 } })
+    await node.deploy('neighbour', HELLO)
+    await node.get('hello')
+    await node.get('neighbour')
+    const [instance] = await node.instances('hello')
+    const neighbour = node.traffic('neighbour', { concurrency: 2 })
+    await node.kill9()
+    process.kill(instance!.pid, 'SIGKILL')
+    await untilSo(async () => !isAlive(instance!.pid))
+    const waiting = Array.from({ length: 5 }, () => node!.get('hello'))
+    await neighbour.more(50)
+    await node.restart()
+    expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual(waiting.map(() => 200))
+    const [next] = await node.instances('hello')
+    expect(next!.pid).not.toBe(instance!.pid)
+    expect((await neighbour.stop()).failures).toEqual([])
+    expect((await node.stop()).leftBehind).toEqual([])
+    expect(node.traces()).toEqual([])
+  })
+
+  test('a flood of output while no agent is there stays within a bound on the disk, and the function goes on', async () => {
+    node = await startWorkNode()
+    const source = `export default { fetch() {
+      const line = 'x'.repeat(10000)
+      for (let i = 0; i < 2000; i++) console.log(line)
+      return new Response('written')
+    } }`
+    await node.deploy('flood', source)
+    await node.get('flood')
+    await node.kill9()
+    for (let round = 0; round < 3; round++) expect((await node.get('flood')).text).toBe('written')
+    const [run] = node.traces().filter((path) => path.startsWith('/run/'))
+    const bytes = readdirSync(run!, { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.log'))
+      .reduce((sum, path) => sum + statSync(join(run!, path)).size, 0)
+    expect(bytes).toBeGreaterThan(1_000_000)
+    expect(bytes).toBeLessThan(20_000_000)
+    await node.restart()
+    expect((await node.get('flood')).text).toBe('written')
   })
 })
 

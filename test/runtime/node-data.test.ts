@@ -1,11 +1,11 @@
 /** The data directory of a whole node: who may use it, what it may be, and what happens when it is full. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runIsola } from '../harness/node.ts'
 import { withTmpfs } from '../harness/tmpfs.ts'
-import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
+import { startWorkNode, untilSo, type WorkNode } from '../harness/work-node.ts'
 
 const HELLO = `export default { fetch: () => new Response('hello') }`
 const UP = ['up', '--http', '127.0.0.1:0', '--control', '127.0.0.1:0', '--json'] as const
@@ -82,6 +82,30 @@ describe('a data directory', () => {
         await node.deploy('hello', large)
         expect((await node.get('hello')).text).toBe('large')
       })
+    })
+  })
+})
+
+describe('a version whose modules are lost', () => {
+  test('fails its requests as start_failed with a time to come back, and a good deploy serves at once', async () => {
+    const data = join(root, 'data')
+    // Longer than what is kept in rows.
+    const source = `// ${'x'.repeat(100_000)}\n${HELLO}`
+    await withNode(data, async (node) => {
+      await node.deploy('hello', source)
+      await node.deploy('neighbour', HELLO)
+    })
+    for (const file of readdirSync(join(data, 'bucket', 'objects')))
+      rmSync(join(data, 'bucket', 'objects', file))
+    await withNode(data, async (node) => {
+      const failed = await node.get('hello')
+      expect(failed).toMatchObject({ status: 503, code: 'start_failed' })
+      expect(Number(failed.retryAfter)).toBeGreaterThan(0)
+      // Longer each time.
+      await untilSo(async () => Number((await node.get('hello')).retryAfter) > 1)
+      expect(await node.get('neighbour')).toMatchObject({ status: 200 })
+      await node.deploy('hello', HELLO.replace('hello', 'repaired'))
+      expect((await node.get('hello')).text).toBe('repaired')
     })
   })
 })
