@@ -192,7 +192,7 @@ function openAgent(socket: Socket): TestAgent {
   }
 }
 
-export async function openRawClient(port: number): Promise<RawClient> {
+async function openRawClient(port: number): Promise<RawClient> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   await once(socket, 'connect')
   let received: Buffer = Buffer.alloc(0)

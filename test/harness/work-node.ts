@@ -60,7 +60,7 @@ export async function startWorkNode(options: TestNodeOptions = {}): Promise<Work
   return withWork(await startTestNode(options))
 }
 
-export function withWork(node: TestNode): WorkNode {
+function withWork(node: TestNode): WorkNode {
   const client = (): ControlClient => createClient({ controlUrl: node.controlUrl, token: node.token })
   const runName = createHash('sha256').update(node.dataDirectory).digest('hex').slice(0, 12)
   const work = {
