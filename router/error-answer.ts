@@ -52,7 +52,7 @@ function compose({ code, message, requestId, retryAfterS }: ErrorAnswer): {
     'nosniff',
     'x-request-id',
     requestId,
-    'isola-error',
+    'x-isola-error',
     code,
   ]
   const wait = retryAfterS ?? kind.retryAfterS

@@ -154,7 +154,11 @@ export class Router implements ExchangePorts {
 
   /** node:http has handed the connection over: a WebSocket handshake, or CONNECT, which is refused like any request. */
   #takeOver(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    const tunnel = new TunnelEnd(socket, { head, earlyBytesMax: this.limits.heldBodyBytesMax })
+    const tunnel = new TunnelEnd(socket, {
+      head,
+      earlyBytesMax: this.limits.heldBodyBytesMax,
+      lingerMs: this.limits.lingerMs,
+    })
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
     response.assignSocket(socket)

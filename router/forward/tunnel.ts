@@ -20,7 +20,10 @@ export class TunnelEnd {
   #instance: Socket | undefined
 
   /** `head`: what came behind the handshake. */
-  constructor(client: Socket, options: { readonly head: Buffer; readonly earlyBytesMax: number }) {
+  constructor(
+    client: Socket,
+    options: { readonly head: Buffer; readonly earlyBytesMax: number; readonly lingerMs: number },
+  ) {
     this.#client = client
     this.#early.push(options.head)
     this.#earlyBytes = options.head.length
@@ -30,6 +33,8 @@ export class TunnelEnd {
       // Before the tunnel is open as well as after: a client that has said all is gone.
       if (this.#instance === undefined) client.destroy()
       else this.#instance.end()
+      // A function without a close handler never answers the end, and would keep the slot for ever.
+      setTimeout(() => client.destroy(), options.lingerMs).unref()
     })
     client.on('data', (chunk: Buffer) => {
       if (this.#instance !== undefined) {

@@ -74,7 +74,10 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     const socket = sockets.get(index)
     socket.name = name
     socket.address = `unix:${options.socketDirectory}/${INSTANCE_SOCKETS[name]}`
-    socket._initHttp().forwardedProtoHeader = INSTANCE_HEADERS.proto
+    const http = socket._initHttp()
+    http.forwardedProtoHeader = INSTANCE_HEADERS.proto
+    // Nobody sends it, and so `request.cf` is undefined: without, workerd puts the router's process id there.
+    http.cfBlobHeader = INSTANCE_HEADERS.cf
     const target = socket._initService()
     target.name = 'function'
     if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT

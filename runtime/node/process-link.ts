@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Socket } from 'node:net'
@@ -30,6 +30,13 @@ export interface ProcessLinkOptions<In, Out> {
 
 /** Nothing of the operator's own environment: secrets in it are none of the router's business. */
 const PROCESS_ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8' }
+interface ProcessEnd {
+  readonly code: number | null
+  readonly signal: string | null
+  /** Length of its log before it started. */
+  readonly saidBefore: number
+}
+
 const CONNECT_TIMEOUT_MS = 10_000
 const RESTART_DELAY_MS_MAX = 5_000
 
@@ -104,6 +111,7 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
     const { entry, logFile, socketPath } = this.#options
     const main = fileURLToPath(new URL(entry + extname(import.meta.filename), import.meta.url))
     const output = openSync(logFile, 'a')
+    const saidBefore = fstatSync(output).size
     const child = spawn(process.execPath, [main, ...this.#options.argv()], {
       detached: true,
       stdio: ['ignore', output, output],
@@ -115,7 +123,7 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
     this.pid = child.pid ?? 0
     const died = new Promise<never>((_, reject) => {
       child.once('error', reject)
-      child.once('exit', (code, signal) => reject(this.#startError(code, signal)))
+      child.once('exit', (code, signal) => reject(this.#startError({ code, signal, saidBefore })))
     })
     died.catch(() => undefined)
     const socket = await Promise.race([connectToChannel(socketPath, CONNECT_TIMEOUT_MS), died])
@@ -177,13 +185,13 @@ export class ProcessLink<In extends { readonly type: string }, Out extends { rea
     }, this.#restartDelayMs)
   }
 
-  #startError(code: number | null, signal: string | null): IsolaError {
-    const said = lastLines(this.#options.logFile)
+  #startError({ code, signal, saidBefore }: ProcessEnd): IsolaError {
+    const said = lastLines(this.#options.logFile, saidBefore)
     const how = signal === null ? `exit code ${code}` : `signal ${signal}`
     if (said.includes('EADDRINUSE') || said.includes('address_in_use')) {
       return new IsolaError(
         'address_in_use',
-        `${this.#options.name} cannot listen: ${said}. Stop what uses the address or choose another`,
+        `the ${this.#options.name} cannot listen: the address is in use. Stop what uses it or choose another (${said})`,
       )
     }
     return new IsolaError('internal', `${this.#options.name} ended at start with ${how}: ${said}`)
@@ -199,9 +207,9 @@ export function killIfThere(pid: number): void {
 }
 
 /** Called whenever the process ends: a log that was removed meanwhile must not end the agent too. */
-function lastLines(file: string): string {
+function lastLines(file: string, fromByte: number): string {
   try {
-    const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+    const lines = readFileSync(file).subarray(fromByte).toString('utf8').trimEnd().split('\n')
     return lines.slice(-5).join(' / ').slice(-1_000)
   } catch (error) {
     return (error as Error).message

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { IsolaError } from '../../sdk/model/errors.ts'
+import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
 import type { AgentToRouter, RouterToAgent } from '../pool/wire.ts'
@@ -26,6 +26,7 @@ const STOP_GRACE_MS = 1_000
 export class RouterHold {
   readonly link: ProcessLink<RouterToAgent, AgentToRouter>
   httpPort: number
+  #httpHost = ''
   #appliedGeneration = -1
   #snapshot: Snapshot | undefined
   readonly #options: RouterHoldOptions
@@ -57,10 +58,19 @@ export class RouterHold {
    * was killed while it stopped leaves a router that drains, and new requests matter more than the last old ones.
    */
   async start(): Promise<void> {
-    await this.link.start()
     const { host, port } = this.#options
+    try {
+      await this.link.start()
+    } catch (error) {
+      if (!isIsolaError(error) || error.code !== 'address_in_use') throw error
+      throw new IsolaError(
+        'address_in_use',
+        `functions cannot be served on ${bracket(host)}:${port}: the address is in use. Stop what uses it, or choose another with --http`,
+        { cause: error },
+      )
+    }
     if (!this.link.adopted) return
-    const isElsewhere = port !== 0 && port !== this.httpPort
+    const isElsewhere = host !== this.#httpHost || (port !== 0 && port !== this.httpPort)
     if (!isElsewhere && (await accepts(host, this.httpPort))) return
     await this.stop(0)
     if (isElsewhere) this.httpPort = port
@@ -112,6 +122,7 @@ export class RouterHold {
     const { supervisor, onLog, onEvent } = this.#options
     switch (message.type) {
       case 'hello':
+        this.#httpHost = message.httpHost
         this.httpPort = message.httpPort
         this.#appliedGeneration = message.generation
         return

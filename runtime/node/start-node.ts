@@ -121,7 +121,9 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     sandbox: options.sandbox,
     loadModules: (version) => loadModules(registry, version),
   })
-  undo.push(() => driver.close())
+  // Instances taken over outlive an agent that cannot start, as they outlived the one before.
+  let adopted = 0
+  undo.push(() => (adopted > 0 ? undefined : driver.close()))
   const supervisor = new Supervisor({
     driver,
     onEvent,
@@ -143,7 +145,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   })
 
   // Before the egress proxy is told of all sockets: those of instances taken over must be among them.
-  const adopted = await supervisor.start()
+  adopted = await supervisor.start()
   await egress.link.start()
   undo.push(() => egress.link.kill())
   driver.keepBlanks(options.blanks ?? BLANKS_DEFAULT)

@@ -70,6 +70,8 @@ export const INSTANCE_HEADERS = {
   requestId: 'x-request-id',
   /** To the instance: `http` or `https`, the scheme of `request.url`; hidden from the function. Absent: `http`. */
   proto: 'isola-proto',
+  /** What `request.cf` would be made of; the router lets nobody send it. */
+  cf: 'isola-cf',
   /** From the instance: an `ErrorCode`, where the function gave no answer of its own. */
   error: 'isola-error',
 } as const

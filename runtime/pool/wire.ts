@@ -42,7 +42,14 @@ export type AgentToRouter =
   | { readonly type: 'shutdown'; readonly timeoutMs: number }
 
 export type RouterToAgent =
-  | { readonly type: 'hello'; readonly pid: number; readonly httpPort: number; readonly generation: number }
+  | {
+      readonly type: 'hello'
+      readonly pid: number
+      /** As it was asked for: an agent that wants another starts another router. */
+      readonly httpHost: string
+      readonly httpPort: number
+      readonly generation: number
+    }
   /** The snapshot of this generation is in force. */
   | { readonly type: 'applied'; readonly generation: number }
   /** Requests wait and no free slot is left. Sent at once, and again with every `load` while it is so. */

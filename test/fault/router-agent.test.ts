@@ -38,10 +38,12 @@ test('with the agent gone the router serves on; the next agent is told where it 
   expect(await agent.heard('hello')).toEqual({
     type: 'hello',
     pid: router.pid,
+    httpHost: '127.0.0.1',
     httpPort: router.port,
     generation: 7,
   })
-  const { versions } = await agent.heard('load')
+  const { versions, instances } = await agent.heard('load')
+  expect(instances).toEqual([{ id: 'one', inFlight: 0, progress: 4 }])
   expect(versions).toEqual([
     { functionName: 'hello', versionId: 'hello-v1', inFlight: 0, queued: 0, requests: 4 },
   ])
@@ -88,6 +90,21 @@ test('a snapshot older than the one in force is not taken', async () => {
   await router.apply([hello()], 5)
   expect(router.agent.messages.filter(({ type }) => type === 'applied')).toHaveLength(2)
   expect(router.stderr()).toContain('snapshot 4 is older than 5')
+})
+
+test('a snapshot that cannot be read leaves the one in force', async () => {
+  await using router = await startTestRouter()
+  await router.apply([hello()], 5)
+  router.agent.send({
+    type: 'snapshot',
+    snapshot: {
+      generation: 6,
+      baseDomain: 'localhost',
+      functions: [{ ...hello(), patterns: ['http://x/'] }],
+    },
+  })
+  await router.apply([hello()], 7)
+  expect(router.stderr()).toContain('snapshot 6 cannot be taken, 5 stays in force')
 })
 
 test('an agent that names the instances anew takes the others out; what runs on them goes on', async () => {
@@ -211,7 +228,7 @@ test('shutdown at its deadline: who waits is told, what still runs is cut', asyn
   await router.agent.heard('need')
   router.agent.send({ type: 'shutdown', timeoutMs: 100 })
   const response = await waiting
-  expect([response.status, response.headers['isola-error']]).toEqual([503, 'draining'])
+  expect([response.status, response.headers['x-isola-error']]).toEqual([503, 'draining'])
   await running.closed()
   expect(await router.exit()).toBe(0)
 })

@@ -44,7 +44,7 @@ function errorOf(response: RawResponse): { code: string; message: string; reques
     error: { code: string; message: string; requestId: string }
   }
   expect(error.requestId).toBe(response.headers['x-request-id'])
-  expect(response.headers['isola-error']).toBe(error.code)
+  expect(response.headers['x-isola-error']).toBe(error.code)
   return error
 }
 

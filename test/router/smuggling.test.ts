@@ -45,7 +45,7 @@ function expectError(
   expect(response.headers).toMatchObject({
     connection: 'close',
     'cache-control': 'no-store',
-    'isola-error': code!,
+    'x-isola-error': code!,
   })
   expect(all.split('HTTP/1.1 ').length, 'one answer and no more').toBe(2)
 }

@@ -191,7 +191,7 @@ test('a 101 that accepts nothing, or another protocol, is an invalid response', 
     const client = await router.open()
     client.send(handshake(router))
     const response = await client.response()
-    expect([response.status, response.headers['isola-error']]).toEqual([502, 'invalid_response'])
+    expect([response.status, response.headers['x-isola-error']]).toEqual([502, 'invalid_response'])
     client.socket.destroy()
     router.agent.send({ type: 'instance-gone', id, cause: 'stopped', message: '' })
   }
@@ -202,7 +202,7 @@ test('errors of the router answer a handshake like any request', async () => {
   const client = await router.open()
   client.send(handshake(router).replace(router.host, 'nobody.example'))
   const response = await client.response()
-  expect([response.status, response.headers['isola-error'], response.headers.connection]).toEqual([
+  expect([response.status, response.headers['x-isola-error'], response.headers.connection]).toEqual([
     404,
     'route_not_found',
     'close',

@@ -33,6 +33,16 @@ for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
   defineProperty(console, level, { ...attributes, value })
 }
 
+// There is no cache on a node yet. Caching nothing is what the Cache API promises at least, and what Cloudflare does on
+// workers.dev; workerd alone would throw.
+Object.assign(Cache.prototype, {
+  match: async () => undefined,
+  put: async (_request, response) => {
+    await response.body?.cancel()
+  },
+  delete: async () => false,
+})
+
 addEventListener('unhandledrejection', (event) => logException(event.reason))
 
 /** Logs what nothing caught, with its stack and causes. */
