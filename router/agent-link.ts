@@ -21,6 +21,7 @@ export class AgentLink {
   #server: Server | undefined
   #inode = 0
   #channel: Channel<RouterToAgent> | undefined
+  #closed: Promise<void> | undefined
   #everConnected = false
 
   constructor(options: AgentLinkOptions) {
@@ -50,24 +51,33 @@ export class AgentLink {
     return statSync(this.#options.socketPath, { throwIfNoEntry: false })?.ino !== this.#inode
   }
 
-  close(): void {
+  /** Resolves when what was said has been taken, or the agent does not take it. */
+  async close(): Promise<void> {
     this.#server?.close()
-    this.#channel?.close()
+    if (this.#channel === undefined) return
+    this.#channel.close()
+    const given = new Promise((resolve) => setTimeout(resolve, CLOSE_MS).unref())
+    await Promise.race([this.#closed, given])
   }
 
   #take(socket: Socket): void {
     this.#channel?.close()
+    const closed = Promise.withResolvers<void>()
     const channel = openChannel<AgentToRouter, RouterToAgent>(socket, {
       onMessage: (message) => {
         if (this.#channel === channel) this.#options.onMessage(message)
       },
       onClose: () => {
         if (this.#channel === channel) this.#channel = undefined
+        closed.resolve()
       },
     })
+    this.#closed = closed.promise
     this.#channel = channel
     this.#everConnected = true
     channel.send(this.#options.greeting())
     this.#options.onConnect()
   }
 }
+
+const CLOSE_MS = 1_000

@@ -1,6 +1,6 @@
 /** `node router/main.ts --socket PATH --http HOST:PORT [--reuse-port] [--trusted-proxies CIDR,…] [--limit NAME=NUMBER]…` */
 import { parseArgs } from 'node:util'
-import { IsolaError, isIsolaError } from '../sdk/model/errors.ts'
+import { IsolaError } from '../sdk/model/errors.ts'
 import { ROUTER_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
 import { parseTrustedProxies } from './client.ts'
 import { runRouter } from './router-process.ts'
@@ -27,10 +27,7 @@ try {
   })
   process.exit(0)
 } catch (error) {
-  const text = error instanceof Error ? error.message : String(error)
-  console.error(
-    `router: ${'code' in Object(error) && !isIsolaError(error) ? `${(error as NodeJS.ErrnoException).code}: ` : ''}${text}`,
-  )
+  console.error(`router: ${error instanceof Error ? error.message : String(error)}`)
   process.exit(1)
 }
 

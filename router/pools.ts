@@ -36,7 +36,7 @@ export class Pools {
   readonly #poolByInstanceId = new Map<string, InstancePool>()
   /** Left out by an agent that came anew; their requests may go on, whether they live the connections will tell. */
   readonly #forgottenIds = new Set<string>()
-  readonly #loadByInstance = new WeakMap<PooledInstance, { inFlight: number; progress: number }>()
+  #loadByInstance = new WeakMap<PooledInstance, { inFlight: number; progress: number }>()
   /** Of the versions of the snapshot in force. */
   #policyByVersionId: ReadonlyMap<string, Policy> = new Map()
 
@@ -63,7 +63,7 @@ export class Pools {
         this.#options.onDrained(instance)
         this.#options.send({ type: 'instance-drained', id })
         if (this.#forgottenIds.has(id))
-          this.remove(id, { code: 'instance_crashed', message: `instance ${id} has ended` })
+          this.#remove(id, { code: 'instance_crashed', message: `instance ${id} has ended` })
       },
     })
     this.#poolByVersionId.set(versionId, { pool, requests: 0, inFlight: 0, queued: 0 })
@@ -98,7 +98,7 @@ export class Pools {
         this.#drain(message.id)
         break
       case 'instance-gone':
-        this.remove(message.id, goneCause(message.cause, message.message))
+        this.#remove(message.id, goneCause(message.cause, message.message))
         break
       case 'start-refused': {
         const { code, retryAfterMs } = message
@@ -111,7 +111,12 @@ export class Pools {
     }
   }
 
-  remove(instanceId: string, cause: GoneCause): void {
+  /** No connection to it can be made: nothing new for it until the agent has looked. What runs on it may go on. */
+  sideline(instanceId: string): void {
+    this.#poolByInstanceId.get(instanceId)?.drain(instanceId)
+  }
+
+  #remove(instanceId: string, cause: GoneCause): void {
     const pool = this.#poolByInstanceId.get(instanceId)
     this.#poolByInstanceId.delete(instanceId)
     this.#forgottenIds.delete(instanceId)
@@ -168,6 +173,7 @@ export class Pools {
   /** For an agent that has just come: everything counts as changed. */
   forgetReports(): void {
     for (const reported of this.#poolByVersionId.values()) reported.requests = -1
+    this.#loadByInstance = new WeakMap()
   }
 
   /** Refuses all who wait. */

@@ -6,7 +6,8 @@
  * with the data directory or belongs to another router.
  */
 import { INSTANCE_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
-import type { AgentToRouter, RouterToAgent } from '../runtime/pool/wire.ts'
+import type { Snapshot } from '../sdk/model/snapshot.ts'
+import type { RouterToAgent } from '../runtime/pool/wire.ts'
 import { AgentLink } from './agent-link.ts'
 import type { TrustedProxies } from './client.ts'
 import { InstanceLinks } from './forward/instance-link.ts'
@@ -44,7 +45,7 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
     limits,
     onRequest: (record) => log.add(record),
     onUnreachable: (instance, message) => {
-      pools.remove(instance.id, { code: 'instance_crashed', message })
+      pools.sideline(instance.id)
       send({ type: 'instance-unreachable', id: instance.id, message })
     },
   })
@@ -56,19 +57,31 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
     drained ??= router.drain(timeoutMs).then(end)
   }
 
+  const applySnapshot = (snapshot: Snapshot): void => {
+    const { generation } = snapshot
+    try {
+      if (router.apply(snapshot)) send({ type: 'applied', generation })
+      else warn(`snapshot ${generation} is older than ${router.generation}, which is in force: not taken`)
+    } catch (error) {
+      // What is in force goes on: a node with old routes is better than a node without any.
+      warn(`snapshot ${generation} cannot be taken, ${router.generation} stays in force: ${String(error)}`)
+    }
+  }
+
   const agent = new AgentLink({
     socketPath: options.controlSocketPath,
-    greeting: () => ({ type: 'hello', pid: process.pid, httpPort, generation: router.generation }),
+    greeting: () => ({
+      type: 'hello',
+      pid: process.pid,
+      httpHost: options.host,
+      httpPort,
+      generation: router.generation,
+    }),
     onConnect: () => pools.forgetReports(),
-    onMessage: (message: AgentToRouter) => {
+    onMessage: (message) => {
       if (message.type === 'shutdown') shutDown(message.timeoutMs)
-      else if (message.type !== 'snapshot') pools.onMessage(message)
-      else if (router.apply(message.snapshot))
-        send({ type: 'applied', generation: message.snapshot.generation })
-      else
-        warn(
-          `snapshot ${message.snapshot.generation} is older than ${router.generation}, which is in force: not taken`,
-        )
+      else if (message.type === 'snapshot') applySnapshot(message.snapshot)
+      else pools.onMessage(message)
     },
   })
   httpPort = await router.listen(options)
@@ -105,7 +118,7 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
   pools.tick(performance.now())
   flushLog()
   send({ type: 'drained' })
-  agent.close()
+  await agent.close()
 }
 
 /** Often enough that no bound is exceeded by more than a fifth or so. */

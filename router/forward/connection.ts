@@ -197,7 +197,7 @@ export class InstanceConnection {
     if (stopped === -1) this.#refuse(reader, 'its chunks are malformed')
     else if (!this.#decoder.done) {
       reader.onHead(head, parts.length > 0)
-      if (parts.length > 0 && this.reader === reader) reader.onBody(join(parts))
+      this.#pass(reader, parts)
     } else if (stopped < chunk.length) this.#refuse(reader, 'bytes follow its last chunk')
     else this.#end(reader, head, parts.length === 0 ? '' : join(parts))
   }
@@ -220,8 +220,14 @@ export class InstanceConnection {
       return
     }
     if (stopped < chunk.length) this.#reusable = false
-    if (parts.length > 0) reader.onBody(join(parts))
+    this.#pass(reader, parts)
     if (decoder.done && this.reader === reader) this.#end(reader)
+  }
+
+  #pass(reader: ResponseReader, parts: Buffer[]): void {
+    // A few big parts are cheaper to send one by one than to copy; many small ones are cheaper to copy.
+    const passed = parts.length > PARTS_MAX ? [Buffer.concat(parts)] : parts
+    for (const part of passed) if (this.reader === reader) reader.onBody(part)
   }
 
   /** The connection is free before the exchange hears of it: what it starts next may use it. */
@@ -253,6 +259,8 @@ export class InstanceConnection {
 
 /** Bigger reads stay buffers: a string would be one more copy. */
 const TEXT_BYTES_MAX = 16 * 1024
+
+const PARTS_MAX = 4
 
 function join(parts: Buffer[]): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts)

@@ -3,14 +3,12 @@
  * happens (an answer, an error, a client or an instance that goes away, a time that is over), it ends once, in
  * `#finish`, and gives its slot back once, in `#releaseSlot`. `resend.ts` says when it may be sent again.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { RouterLimits } from '../../sdk/model/limits.ts'
 import type { ErrorCode } from '../../sdk/model/errors.ts'
 import type { InstancePool, PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
 import type { Client, LiveRequest } from '../client.ts'
-import { answerError } from '../error-answer.ts'
-import { linger, lingerAfterLastResponse } from '../linger.ts'
 import type { RequestHead } from '../request-head.ts'
+import { ClientAnswer } from './client-answer.ts'
 import type { InstanceConnection, ResponseReader } from './connection.ts'
 import type { ExchangeOptions, ExchangePorts } from './exchange-ports.ts'
 import type { Mourner } from './instance-link.ts'
@@ -29,8 +27,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   versionId = ''
   readonly #ports: ExchangePorts
   readonly #client: Client
-  readonly #request: IncomingMessage
-  readonly #response: ServerResponse
+  readonly #answer: ClientAnswer
   readonly #tunnel: TunnelEnd | undefined
   readonly #body: RequestBody | undefined
   readonly #startMs = performance.now()
@@ -43,24 +40,19 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #headArrived = false
   #attempts = 0
   #placedMs = 0
+  #firstPlacedMs = 0
   #cold = false
-  #status = 0
   #error: ErrorCode | undefined
   #causeTimer: NodeJS.Timeout | undefined
-  /** Since when the client has not read what there is for it. */
-  #clientStuckSinceMs: number | undefined
-  /** The client was told that this response is the last on its connection: node:http ends it. */
-  #saidClose = false
 
   constructor(options: ExchangeOptions) {
     const { head, request, ports } = options
     this.head = head
     this.#ports = ports
     this.#client = options.client
-    this.#request = request
-    this.#response = options.response
     this.#tunnel = options.tunnel
-    if (head.chunked || (head.contentLength ?? 0) > 0) {
+    const hasBody = head.chunked || (head.contentLength ?? 0) > 0
+    if (hasBody) {
       const onTooLarge = (): void => this.onRequestBroken('body_too_large', tooLarge(ports.limits))
       this.#body = new RequestBody({
         request,
@@ -69,7 +61,17 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
         onTooLarge,
       })
     }
-    options.client.live.push(this)
+    const { client, response } = options
+    this.#answer = new ClientAnswer({
+      client,
+      request,
+      response,
+      limits: ports.limits,
+      hasBody,
+      contentLength: head.contentLength,
+      isHandshake: options.tunnel !== undefined,
+    })
+    client.live.push(this)
   }
 
   get isHead(): boolean {
@@ -81,7 +83,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   get isReceived(): boolean {
-    return this.#body === undefined || this.#request.complete
+    return this.#answer.isReceived
   }
 
   enqueue(pool: InstancePool): void {
@@ -108,11 +110,12 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.#state = 'waiting'
     this.#attempts++
     this.#placedMs = performance.now()
+    if (this.#firstPlacedMs === 0) this.#firstPlacedMs = this.#placedMs
     if (instance.cold) {
       instance.cold = false
       this.#cold = true
     }
-    if (this.head.expectsContinue && this.#attempts === 1) this.#response.writeContinue()
+    if (this.head.expectsContinue && this.#firstPlacedMs === this.#placedMs) this.#answer.askForBody()
     const connection = this.#ports.links.of(instance).connection()
     this.#connection = connection
     connection.begin(this)
@@ -151,16 +154,13 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     if (this.#state === 'done' || this.#state === 'flushing') return
     this.#error = refusal.code
     this.#letGo()
-    const response = this.#response
-    if (response.headersSent) {
-      // The client sees a response that breaks off: the only way left to say that it is not whole.
-      response.destroy()
+    if (this.#answer.begun) {
+      this.#answer.breakOff()
       this.#finish()
       return
     }
-    const close = this.#closesConnection() || options.close
-    if (close) this.#closeConnection()
-    this.#status = answerError(response, { ...refusal, requestId: this.head.requestId }, { close })
+    const { draining } = this.#ports
+    this.#answer.error({ ...refusal, requestId: this.head.requestId }, { draining, close: options.close })
     this.#flush()
   }
 
@@ -173,8 +173,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       if (head.contentLength !== undefined) head.headers.push('content-length', String(head.contentLength))
     } else if (head.status !== 204) head.headers.push('content-length', String(body.length))
     if (!this.#writeHead(head)) return
-    if (typeof body === 'string') this.#response.end(body, 'latin1')
-    else this.#response.end(body)
+    this.#answer.end(body)
     this.#letGo()
     this.#flush()
   }
@@ -185,22 +184,21 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     if (!this.#writeHead(head)) return
     this.#state = 'responding'
     // An event stream may send its head long before its first event.
-    if (!bodyFollows) this.#response.flushHeaders()
+    if (!bodyFollows) this.#answer.flushHead()
   }
 
   onBody(part: Buffer): void {
-    if (this.#state === 'tunnel') {
-      if (!this.#tunnel!.write(part)) this.#pauseInstance(this.#client.socket)
-    } else if (this.#state === 'responding' && !this.#response.write(part)) {
-      // node:http does not forward `drain` on a connection it has handed over.
-      this.#pauseInstance(this.#tunnel === undefined ? this.#response : this.#client.socket)
-    }
+    const taken =
+      this.#state === 'tunnel'
+        ? this.#tunnel!.write(part)
+        : this.#state !== 'responding' || this.#answer.write(part)
+    if (!taken) this.#pauseInstance()
   }
 
   onEnd(): void {
     this.#connection = undefined
     if (this.#state !== 'responding') return
-    this.#response.end()
+    this.#answer.end()
     this.#letGo()
     this.#flush()
   }
@@ -215,8 +213,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       return
     }
     this.#state = 'tunnel'
-    this.#status = 101
-    this.#response.detachSocket(this.#client.socket)
+    this.#answer.detach()
     this.#tunnel!.open({ text, rest, instance: this.#connection!.socket })
   }
 
@@ -272,7 +269,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     if (this.#state === 'done') return
     const isOver = this.#state === 'flushing' || this.#state === 'tunnel'
     this.#letGo()
-    this.#finish({ aborted: !isOver || (this.#state === 'flushing' && !this.#response.writableFinished) })
+    this.#finish({ aborted: !isOver || (this.#state === 'flushing' && !this.#answer.sent) })
   }
 
   onRequestBroken(code: 'bad_request' | 'request_timeout' | 'body_too_large', message: string): void {
@@ -283,12 +280,13 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const { limits } = this.#ports
     const body = this.#body
     // Behind a pipelined request it is not yet this response's turn; a WebSocket may rest as long as it likes.
-    if (this.#response.socket === null) return
-    if (this.#clientStuckSinceMs !== undefined) {
-      if (nowMs - this.#clientStuckSinceMs > limits.socketIdleTimeoutMs) this.#client.socket.destroy()
+    if (!this.#answer.isItsTurn) return
+    const { stuckSinceMs } = this.#answer
+    if (stuckSinceMs !== undefined) {
+      if (nowMs - stuckSinceMs > limits.socketIdleTimeoutMs) this.#client.socket.destroy()
       return
     }
-    if (body !== undefined && !this.#response.writableEnded && body.isLate(elapsedMs)) {
+    if (body !== undefined && !this.#answer.ended && body.isLate(elapsedMs)) {
       this.onRequestBroken('request_timeout', 'the body of the request took too long to arrive')
       return
     }
@@ -317,8 +315,15 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.#ports.place(this)
   }
 
-  /** The instance has more connections to accept than its backlog holds. */
+  /** The instance has more connections to accept than its backlog holds: nobody's fault yet. */
   #retryLater(): void {
+    const { connectTimeoutMs } = this.#ports.limits
+    if (performance.now() - this.#firstPlacedMs > connectTimeoutMs) {
+      const message = `the function "${this.functionName}" took no connection within ${connectTimeoutMs} ms`
+      this.refuse({ code: 'response_timeout', message })
+      return
+    }
+    this.#attempts--
     this.#state = 'placing'
     this.#releaseSlot()
     setTimeout(() => {
@@ -351,46 +356,21 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #writeHead(head: ResponseHead): boolean {
     const { headers } = head
     headers.push('x-request-id', this.head.requestId, 'x-isola-version', this.versionId)
-    const close = this.#closesConnection()
-    if (close) headers.push('connection', 'close')
-    try {
-      this.#response.writeHead(head.status, head.reason, headers)
-    } catch {
-      // The response may have ended, and its connection be idle again: it is not to be trusted.
-      this.#ports.links.of(this.#instance!).closeIdle()
-      this.refuse({
-        code: 'invalid_response',
-        message: `the function "${this.functionName}" sent an invalid response: a header has characters that no header may have`,
-      })
-      return false
-    }
-    this.#status = head.status
-    if (close) this.#closeConnection()
-    return true
+    if (this.#answer.writeHead(head, { draining: this.#ports.draining })) return true
+    // The response may have ended, and its connection be idle again: it is not to be trusted.
+    this.#ports.links.of(this.#instance!).closeIdle()
+    this.refuse({
+      code: 'invalid_response',
+      message: `the function "${this.functionName}" sent an invalid response: a header has characters that no header may have`,
+    })
+    return false
   }
 
-  #closesConnection(): boolean {
-    if (this.#ports.draining || this.#client.closing || this.#tunnel !== undefined) return true
-    if (this.isReceived) return false
-    // The rest of a short body is read and dropped; waiting for the rest of a long one is worse than a new connection.
-    const { contentLength } = this.head
-    return contentLength === undefined || contentLength > this.#ports.limits.heldBodyBytesMax
-  }
-
-  #closeConnection(): void {
-    this.#saidClose = true
-    this.#client.closing = true
-    if (!this.isReceived) lingerAfterLastResponse(this.#client.socket, this.#ports.limits.lingerMs)
-  }
-
-  #pauseInstance(reader: { once(event: 'drain', listener: () => void): unknown }): void {
-    if (this.#clientStuckSinceMs !== undefined) return
+  #pauseInstance(): void {
+    if (this.#answer.stuckSinceMs !== undefined) return
     const connection = this.#connection
-    // WebSockets may rest as long as they like; a client that does not read is found by keep-alive probes.
-    this.#clientStuckSinceMs = performance.now()
     connection?.socket.pause()
-    reader.once('drain', () => {
-      this.#clientStuckSinceMs = undefined
+    this.#answer.awaitDrain(performance.now(), () => {
       // By now the connection may serve another request.
       if (this.#connection === connection) connection?.socket.resume()
     })
@@ -417,15 +397,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   /** The response is written; ends once the client has it. */
   #flush(): void {
-    const response = this.#response
-    if (this.#tunnel !== undefined) response.once('finish', () => this.#client.socket.destroySoon())
-    if (response.writableLength === 0 || response.writableFinished) {
-      this.#finish()
-      return
-    }
     this.#state = 'flushing'
-    this.#clientStuckSinceMs = performance.now()
-    response.once('finish', () => this.#finish())
+    if (this.#answer.flush(performance.now(), () => this.#finish())) this.#finish()
   }
 
   #finish(options: { readonly aborted: boolean } = { aborted: false }): void {
@@ -434,10 +407,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const { live } = this.#client
     if (live.length === 1) live.pop()
     else live.splice(live.indexOf(this), 1)
-    if (this.#client.closing && live.length === 0 && !this.#saidClose) {
-      // What came behind this request could not be read: nothing more will be answered here.
-      this.#response.once('close', () => linger(this.#client.socket, this.#ports.limits.lingerMs))
-    }
+    // What came behind this request could not be read: nothing more will be answered here.
+    if (this.#client.closing && live.length === 0) this.#answer.closeAfter()
     const { head } = this
     const totalMs = performance.now() - this.#startMs
     this.#ports.onFinish({
@@ -449,9 +420,9 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       method: head.method,
       host: head.host ?? head.hostHeader,
       target: head.target,
-      status: this.#status === 0 ? CLIENT_CLOSED : this.#status,
+      status: this.#answer.status === 0 ? CLIENT_CLOSED : this.#answer.status,
       totalMs,
-      queueMs: this.#placedMs === 0 ? totalMs : this.#placedMs - this.#startMs,
+      queueMs: this.#firstPlacedMs === 0 ? totalMs : this.#firstPlacedMs - this.#startMs,
       cold: this.#cold,
       error: this.#error,
       clientAborted: options.aborted,

@@ -35,7 +35,7 @@ test('with the agent gone the router serves on; the next agent is told where it 
   waiting.socket.destroy()
 
   const agent = await router.connectAgent()
-  expect(await agent.heard('hello')).toEqual({
+  expect(await agent.heard('hello')).toMatchObject({
     type: 'hello',
     pid: router.pid,
     httpHost: '127.0.0.1',

@@ -224,6 +224,41 @@ describe('a kept-alive connection that the instance closes:', () => {
   })
 })
 
+test('more connections than an instance can take in at once wait for it, as long as it is not too long', async () => {
+  const script = (path: string): string =>
+    `require('net').createServer((socket) => socket.on('data', () => socket.write('HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')))
+      .listen(${JSON.stringify(path)}, 1, () => console.log('listening'))`
+  await using router = await aRouter({ limits: { connectTimeoutMs: 3_000 } })
+  const child = spawn(process.execPath, ['-e', script(router.socketPath('one'))], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(child.stdout, 'data')
+  router.up('one')
+  child.kill('SIGSTOP')
+  const asked = Array.from({ length: 8 }, () => router.ask(get(router)))
+  await router.agent.heard('load', ({ versions }) => (versions[0]?.requests ?? 0) > 20)
+  child.kill('SIGCONT')
+  for (const response of await Promise.all(asked)) expect(response.status).toBe(200)
+  child.kill('SIGKILL')
+})
+
+test('an instance that takes no new connection keeps the requests it has', async () => {
+  await using router = await aRouter({ limits: { causeWaitMs: 20 } })
+  await using one = await startRawInstance(router.socketPath('one'))
+  router.up('one')
+  const asked = router.ask(get(router, '/running'))
+  await one.until((text) => text.endsWith('\r\n\r\n'))
+  unlinkSync(router.socketPath('one'))
+  const refused = router.ask(get(router, '/refused'))
+  await router.agent.heard('instance-unreachable', ({ id }) => id === 'one')
+  await using two = await startRawInstance(router.socketPath('two'), answerOk)
+  router.up('two')
+  expect((await refused).status).toBe(200)
+  expect(two.received()).toContain('/refused')
+  one.connections[0]!.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+  expect((await asked).status).toBe(200)
+})
+
 test('a draining instance gets nothing new, finishes what it has, is reported, and its connections close', async () => {
   await using router = await aRouter()
   await using one = await startRawInstance(router.socketPath('one'))

@@ -208,13 +208,17 @@ describe('a response that breaks off is not passed on as whole:', () => {
     ['within its chunks', `${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n`],
     ['in a malformed chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhelloo`],
   ])('%s', async (_name, bytes) => {
-    answer = (socket) => {
-      socket.write(bytes.slice(0, bytes.indexOf('hello') + 5), () =>
-        setImmediate(() => socket.end(bytes.slice(bytes.indexOf('hello') + 5))),
-      )
-    }
+    const cut = bytes.indexOf('hello') + 5
+    const instanceSide = new Promise<Socket>((resolve) => {
+      answer = (socket) => {
+        socket.write(bytes.slice(0, cut))
+        resolve(socket)
+      }
+    })
     const client = await router.open()
     client.send(request())
+    await client.until((text) => text.includes('hello'))
+    ;(await instanceSide).end(bytes.slice(cut))
     const all = await client.closed()
     expect(all).toMatch(/^HTTP\/1\.1 200 OK/)
     expect(all).toContain('hello')
