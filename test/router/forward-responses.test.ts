@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -265,4 +266,52 @@ test('one connection serves request after request, the last used first, and no m
   )
   expect(held.accepted).toBeLessThanOrEqual(6)
   await held.openConnections(2)
+})
+
+test('whatever bytes an instance sends, in whatever pieces, its client gets a whole response, an error or a break, and the next one is served', async () => {
+  const pieces = fc.constantFrom(
+    'HTTP/1.1 200 OK\r\n',
+    'HTTP/1.0 200 OK\r\n',
+    'HTTP/1.1 100 Continue\r\n\r\n',
+    'HTTP/1.1 204 No\r\n',
+    'HTTP/1.1 101 S\r\n',
+    'Content-Length: 3\r\n',
+    'Transfer-Encoding: chunked\r\n',
+    'Connection: close\r\n',
+    'Upgrade: websocket\r\n',
+    'isola-error: function_threw\r\n',
+    'X: y\r\n',
+    '\r\n',
+    'abc',
+    '3\r\nabc\r\n',
+    '0\r\n\r\n',
+    '\r',
+    '\n',
+    '\0',
+    ':',
+    ' ',
+    '\xff',
+  )
+  const bytes = fc.array(
+    fc.oneof({ weight: 5, arbitrary: pieces }, { weight: 1, arbitrary: fc.string({ unit: 'binary' }) }),
+    {
+      maxLength: 10,
+    },
+  )
+  await fc.assert(
+    fc.asyncProperty(bytes, fc.constantFrom('GET', 'HEAD'), async (parts, method) => {
+      answer = (socket) => {
+        for (const part of parts) socket.write(part, 'latin1')
+        socket.end()
+      }
+      const client = await router.open()
+      client.send(request(method).replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))
+      const all = await client.closed()
+      client.socket.destroy()
+      expect(all).toMatch(/^HTTP\/1\.1 [1-5]\d\d /)
+      answer = (socket) => void socket.write(`${OK}Content-Length: 2\r\n\r\nok`)
+      expect((await router.ask(request())).body.toString()).toBe('ok')
+    }),
+    { numRuns: 200 },
+  )
 })
