@@ -380,7 +380,6 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #letGo(): void {
     this.#leaveQueue?.()
     this.#leaveQueue = undefined
-    if (this.#causeTimer !== undefined) clearTimeout(this.#causeTimer)
     this.#connection?.abandon()
     this.#connection = undefined
     this.#body?.drop()
@@ -388,6 +387,11 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   #releaseSlot(): void {
+    // The cause was of this instance; a request that goes to another has nothing to do with it any more.
+    if (this.#causeTimer !== undefined) {
+      clearTimeout(this.#causeTimer)
+      this.#causeTimer = undefined
+    }
     const instance = this.#instance
     if (instance === undefined) return
     this.#instance = undefined

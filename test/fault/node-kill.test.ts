@@ -170,7 +170,7 @@ describe('kill -9 of the agent and of something else', () => {
     const neighbour = node.traffic('neighbour', { concurrency: 2 })
     await node.kill9()
     process.kill(instance!.pid, 'SIGKILL')
-    await untilSo(async () => !isAlive(instance!.pid))
+    // At once: while the kernel still takes it apart, connections break that the next ones are refused.
     const waiting = Array.from({ length: 5 }, () => node!.get('hello'))
     await neighbour.more(50)
     await node.restart()
