@@ -16,6 +16,7 @@ import { InstanceLinks } from './forward/instance-link.ts'
 import { TunnelEnd } from './forward/tunnel.ts'
 import { chooseVersion } from './placement/placement.ts'
 import type { Pools } from './pools.ts'
+import { IncomingRequest } from './incoming-request.ts'
 import { isWebSocketHandshake, readRequestHead } from './request-head.ts'
 import { answerError } from './error-answer.ts'
 import { lingerAfterLastResponse } from './linger.ts'
@@ -224,6 +225,7 @@ function makeServer(limits: RouterLimits): Server {
     keepAliveInitialDelay: limits.socketIdleTimeoutMs,
     // Answered by us, with a body that says why.
     requireHostHeader: false,
+    IncomingMessage: IncomingRequest,
     optimizeEmptyRequests: true,
     shouldUpgradeCallback: isWebSocketHandshake,
   })
