@@ -126,8 +126,9 @@ describe('isola dev', () => {
     expect(response.status).toBe(500)
     const { error } = (await response.json()) as { error: { code: string; requestId: string } }
     expect(error).toMatchObject({ code: 'function_threw', requestId: response.headers.get('x-request-id') })
+    // The terminal is a pipe of its own: the answer may come before it.
+    await expect.poll(() => dev.stderr(), { timeout: 20_000 }).toMatch(/^TypeError: oops\n {4}at /m)
     expect(dev.stderr()).toContain('before { a: 1 }\n')
-    expect(dev.stderr()).toMatch(/^TypeError: oops\n {4}at /m)
   })
 
   test('a stack on the terminal has the places of the sources and no frames of isola', async () => {
