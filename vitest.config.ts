@@ -8,6 +8,8 @@ export default defineConfig({
     exclude: ['test/fixtures/**', 'test/bench/**', 'node_modules/**'],
     pool: 'forks',
     maxWorkers: 2,
+    // A shared machine stalls whole processes for seconds now and then: what fails twice in a row has failed.
+    retry: 1,
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

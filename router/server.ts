@@ -138,7 +138,8 @@ export class Router implements ExchangePorts {
   }
 
   onUnreachable(instance: PooledInstance, message: string): void {
-    this.#options.onUnreachable(instance, message)
+    // Many requests may find it out at once; what is left out already has been reported, or is on its way out.
+    if (!instance.draining) this.#options.onUnreachable(instance, message)
   }
 
   #accept(socket: Socket): void {
