@@ -1,3 +1,4 @@
+import type { UsageReport } from '../../sdk/model/usage.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Version } from '../../sdk/model/function.ts'
@@ -17,6 +18,10 @@ export interface ControlPorts {
   /** Resolves when the router has the generation in force; throws `node_unreachable` after 10 s. */
   whenLive(generation: number): Promise<void>
   status(): NodeStatus
+  /** Of one function, or of all, from the hour that holds `sinceMs` on; oldest hour first. */
+  usage(query: { readonly sinceMs: number; readonly functionName?: string }): Promise<UsageReport>
+  /** Prometheus text exposition format, with its content type. */
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>
   readonly logs: {
     /** The last lines, oldest first. */
     read(functionName: string, options: { readonly lines: number }): Promise<readonly LogLine[]>

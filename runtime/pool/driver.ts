@@ -1,6 +1,7 @@
 import type { ExitCause, InstanceState } from '../../sdk/model/node-status.ts'
 import type { FunctionKind, Version } from '../../sdk/model/function.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
+import type { Freezer } from './wire.ts'
 
 /**
  * What a kind of function must offer the agent: instances that start, say how they are, and end. The isolate driver
@@ -22,7 +23,10 @@ export interface InstanceDriver {
    * A running instance of `version`, ready for its first request. Throws `start_failed` with the function's own
    * message (a syntax error, a throw at load, no fetch handler, a start that takes over `startTimeoutMs`).
    */
-  start(version: Version): Promise<Instance>
+  start(version: Version, options?: Partial<StartOptions>): Promise<Instance>
+
+  /** What a new instance of the version is expected to take before it is measured, MiB. */
+  reserveMib(memoryMib: number): number
 
   /** Blanks as processes, for `isola status`. */
   blanks(): readonly { readonly pid: number; readonly memoryBytes: number; readonly cpuMs: number }[]
@@ -34,6 +38,12 @@ export interface InstanceDriver {
   close(): Promise<void>
 }
 
+export interface StartOptions {
+  /** In force now. @default what the version asks for, else `DEFAULT_FUNCTION_LIMITS` */
+  readonly memoryMib: number
+  readonly cpuMs: number
+}
+
 export interface Instance {
   readonly id: string
   readonly functionName: string
@@ -42,6 +52,9 @@ export interface Instance {
   /** Unix socket that speaks HTTP/1.1. */
   readonly socketPath: string
   readonly startedAtMs: number
+  /** Limit it was started with, MiB. */
+  readonly memoryMib: number
+  readonly freezer: Freezer | undefined
   readonly state: InstanceState
   /** Set once the instance has ended. */
   readonly exit: ExitReport | undefined
@@ -49,10 +62,12 @@ export interface Instance {
   readonly exited: Promise<ExitReport>
 
   /** Synchronous and cheap: read by the watchdog many times a second. Zeroes once the instance is gone. */
+  /** Its share of the processors relative to other instances; 100 is ordinary. Does nothing where the machine cannot. */
+  setCpuWeight(weight: number): void
   usage(): { readonly cpuMs: number; readonly memoryBytes: number }
   /** `waitUntil` promises not yet settled; 0 if the instance does not answer within a second. */
   pendingWork(): Promise<number>
-  /** SIGTERM, then SIGKILL after `graceMs`. The caller has drained it. */
+  /** SIGTERM, then SIGKILL after `graceMs`. The caller has drained it. One that is frozen is thawed first, here and in `kill`. */
   stop(options: { readonly graceMs: number }): Promise<ExitReport>
   /** SIGKILL at once; `cause` becomes the report's cause. */
   kill(cause: ExitCause): void
@@ -62,6 +77,8 @@ export interface ExitReport {
   readonly cause: ExitCause
   /** For a person, with values: "memory limit of 128 MiB reached", "exit code 1: …last line of stderr…". */
   readonly message: string
+  /** CPU of its whole life, where it could still be read. */
+  readonly cpuMs?: number
 }
 
 /** Headers between the router and an instance, beside the ordinary ones. No client can send those that start with `isola-`. */

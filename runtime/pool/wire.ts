@@ -4,6 +4,8 @@
  * other goes on with what it last heard. One JSON object a line (`channel.ts`).
  */
 import type { ExitCause } from '../../sdk/model/node-status.ts'
+import type { RouterMetrics } from '../../sdk/model/router-metrics.ts'
+import type { EgressLimit } from '../../sdk/model/function-limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
 
@@ -13,6 +15,15 @@ export interface InstanceAddress {
   readonly functionName: string
   readonly versionId: string
   readonly socketPath: string
+  /** How the router freezes and thaws it; absent where the machine cannot. */
+  readonly freezer?: Freezer
+}
+
+/** A file of the kernel's (cgroup freezer), and what is written to it. Only the router writes it while it has the instance. */
+export interface Freezer {
+  readonly file: string
+  readonly frozen: string
+  readonly thawed: string
 }
 
 export type AgentToRouter =
@@ -22,6 +33,11 @@ export type AgentToRouter =
   | { readonly type: 'instance-up'; readonly instance: InstanceAddress; readonly cold: boolean }
   /** No new requests for it; answered by `instance-drained` when nothing is in flight. */
   | { readonly type: 'instance-drain'; readonly id: string }
+  /**
+   * Freeze it, if nothing is in flight and `started` is still the number the agent saw before it found no `waitUntil` work
+   * pending. Answered by `instance-paused` or `pause-refused`. The router alone freezes and thaws: two writers would race.
+   */
+  | { readonly type: 'instance-pause'; readonly id: string; readonly started: number }
   /** It ended, or is about to be killed for `cause`. Its requests fail with the cause's error. */
   | {
       readonly type: 'instance-gone'
@@ -38,6 +54,8 @@ export type AgentToRouter =
       /** Until then requests are refused at once, without asking again. */
       readonly retryAfterMs: number
     }
+  /** The node has no place for another instance: whoever waits goes on waiting, and the refusal at the deadline says so. */
+  | { readonly type: 'start-delayed'; readonly versionId: string; readonly message: string }
   /** Stop accepting, finish what is in flight until the deadline, say `drained`, exit. */
   | { readonly type: 'shutdown'; readonly timeoutMs: number }
 
@@ -65,6 +83,12 @@ export type RouterToAgent =
       readonly versions: readonly VersionLoad[]
     }
   | { readonly type: 'instance-drained'; readonly id: string }
+  | { readonly type: 'instance-paused'; readonly id: string }
+  | { readonly type: 'pause-refused'; readonly id: string }
+  /** Thawed for a request. */
+  | { readonly type: 'instance-resumed'; readonly id: string }
+  /** Every second, if anything changed. */
+  | { readonly type: 'metrics'; readonly metrics: RouterMetrics }
   /** A connection to it was refused: it is probably gone. */
   | { readonly type: 'instance-unreachable'; readonly id: string; readonly message: string }
   | { readonly type: 'log'; readonly lines: readonly LogLine[]; readonly dropped: number }
@@ -76,6 +100,9 @@ export interface InstanceLoad {
   readonly inFlight: number
   /** Counts heads, body chunks and message frames that came from the instance: unchanged means no sign of life. */
   readonly progress: number
+  /** Requests that took a slot on it since the router has it. */
+  readonly started: number
+  readonly paused: boolean
 }
 
 export interface VersionLoad {
@@ -85,6 +112,11 @@ export interface VersionLoad {
   readonly queued: number
   /** Requests since the router started. */
   readonly requests: number
+  /**
+   * Requests in flight or waiting, as a mean over the time since the last report: a request that came and went between
+   * two reports counts too.
+   */
+  readonly concurrency: number
 }
 
 export type AgentToEgress =
@@ -104,6 +136,18 @@ export type AgentToEgress =
     }
   /** Replaces all rules. */
   | { readonly type: 'rules'; readonly rules: EgressRules }
+  /**
+   * What the router said of instances, passed on as it comes: their subrequests are counted against it. `started` and
+   * `inFlight` as in `InstanceLoad`; at rest (nothing in flight) the count begins anew.
+   */
+  | {
+      readonly type: 'load'
+      readonly instances: readonly {
+        readonly id: string
+        readonly started: number
+        readonly inFlight: number
+      }[]
+    }
   | { readonly type: 'shutdown' }
 
 export interface EgressRules {
@@ -113,11 +157,25 @@ export interface EgressRules {
   readonly ownAddresses: readonly string[]
   /** Function name → its routes with an origin: a fetch to a matching host goes to the origin. */
   readonly origins: Readonly<Record<string, readonly { readonly pattern: string; readonly origin: string }[]>>
+  /** By function name; who is not named has the defaults. */
+  readonly limits: Readonly<Record<string, { readonly subrequests: number; readonly egress: EgressLimit }>>
 }
 
 export type EgressToAgent =
   | { readonly type: 'hello'; readonly pid: number }
   | { readonly type: 'listening'; readonly id: string }
+  /** Every second, of functions whose numbers changed (all, first): sums since the process started, which `epoch` names. */
+  | {
+      readonly type: 'traffic'
+      readonly epoch: string
+      readonly functions: readonly {
+        readonly functionName: string
+        readonly requests: number
+        readonly refused: number
+        readonly bytesOut: number
+        readonly bytesIn: number
+      }[]
+    }
   /** The socket could not be made: the instance would have no way out. */
   | { readonly type: 'listen-failed'; readonly id: string; readonly message: string }
   | { readonly type: 'log'; readonly lines: readonly { id: string; functionName: string; message: string }[] }

@@ -1,6 +1,7 @@
 /**
  * The native control API, as both its server (runtime/control) and its client (sdk/client) see it. All paths are
- * under `/v1`, bodies are JSON, `authorization: Bearer <token>` always; errors are `ErrorBody`.
+ * under `/v1`, bodies are JSON, `authorization: Bearer <token>` always; errors are `ErrorBody`. Who changes something may
+ * say so in `isola-actor`: changes of policy and limits are recorded with it.
  *
  *   GET    /v1/status                               → NodeStatus
  *   POST   /v1/blobs/missing {digests}              → {missing}
@@ -16,7 +17,14 @@
  *   GET    /v1/routes                               → {routes: RouteEntry[]}
  *   PUT    /v1/functions/:name/routes    {pattern, origin?} → {generation}
  *   DELETE /v1/functions/:name/routes    {pattern}          → {generation}
- *   PUT    /v1/functions/:name/policy    Partial<Policy>    → FunctionRecord
+ *   GET    /v1/functions/:name/policy                        → PolicyView
+ *   PUT    /v1/functions/:name/policy    PolicyPatch, null: unset → PolicyView
+ *   GET    /v1/functions/:name/limits                        → LimitsView
+ *   PUT    /v1/functions/:name/limits    FunctionLimitsPatch, null: unset → LimitsView
+ *   GET    /v1/settings                                      → FleetSettings
+ *   PUT    /v1/settings   {policy?, limits?, ceiling?}: patches, null: unset → FleetSettings
+ *   GET    /v1/usage?since=ISO&function=NAME                 → UsageReport
+ *   GET    /metrics                                          → Prometheus text (not under /v1)
  *   GET    /v1/functions/:name/logs?lines=N&follow=1        → NDJSON of LogLine; with follow it stays open
  */
 import type {
@@ -27,6 +35,10 @@ import type {
   VersionContent,
   VersionLimits,
 } from './function.ts'
+import type { FunctionLimits, FunctionLimitsCeiling, FunctionLimitsPatch } from './function-limits.ts'
+import type { ScalingStatus } from './node-status.ts'
+import type { Policy, PolicyPatch } from './policy.ts'
+import type { SettingChange } from './settings.ts'
 import type { ModuleRef } from './bundle.ts'
 
 export interface VersionRequest {
@@ -79,4 +91,23 @@ export interface VersionSummary {
 
 export interface RouteEntry extends FunctionRoute {
   readonly functionName: string
+}
+
+/** A function's policy as it is in force here, with where it comes from and what it leads to now. */
+export interface PolicyView {
+  readonly functionName: string
+  readonly policy: Policy
+  /** Of it, what is set for this function; the rest is the fleet's or the default. */
+  readonly set: PolicyPatch
+  readonly scaling: readonly ScalingStatus[]
+  /** Newest first. */
+  readonly changes: readonly SettingChange[]
+}
+
+export interface LimitsView {
+  readonly functionName: string
+  readonly limits: FunctionLimits
+  readonly set: FunctionLimitsPatch
+  readonly ceiling: FunctionLimitsCeiling
+  readonly changes: readonly SettingChange[]
 }

@@ -22,6 +22,8 @@ export const ERRORS = {
   method_not_allowed: { status: 405, fault: 'user' },
   upgrade_refused: { status: 400, fault: 'user' },
   // Router: no place for it.
+  rate_limited: { status: 429, fault: 'user', retryAfterS: 1 },
+  quota_exceeded: { status: 429, fault: 'user', retryAfterS: 1 },
   queue_full: { status: 429, fault: 'user', retryAfterS: 1 },
   queue_timeout: { status: 503, fault: 'system', retryAfterS: 1 },
   start_failed: { status: 503, fault: 'user', retryAfterS: 5 },
@@ -37,7 +39,12 @@ export const ERRORS = {
   instance_crashed: { status: 502, fault: 'user' },
   invalid_response: { status: 502, fault: 'user' },
   response_timeout: { status: 504, fault: 'user' },
+  wall_limit_exceeded: { status: 504, fault: 'user' },
+  response_too_large: { status: 502, fault: 'user' },
+  /** Of a log line: what a function wrote beyond its limit is dropped. */
+  log_limit_exceeded: { status: 429, fault: 'user' },
   // Egress: what a function's own fetch or connect was answered.
+  subrequest_limit_exceeded: { status: 429, fault: 'user' },
   egress_refused: { status: 403, fault: 'user' },
   egress_failed: { status: 502, fault: 'user' },
   // Bundler and configuration.

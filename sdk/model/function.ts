@@ -1,6 +1,8 @@
 import { IsolaError } from './errors.ts'
 import type { ModuleRef } from './bundle.ts'
-import type { Policy } from './policy.ts'
+import type { FunctionLimitsPatch } from './function-limits.ts'
+import type { PolicyPatch } from './policy.ts'
+import type { FleetSettings, SettingChange } from './settings.ts'
 
 export type FunctionKind = 'worker' | 'container'
 
@@ -9,7 +11,7 @@ export type Binding =
   | { readonly type: 'text'; readonly name: string; readonly text: string }
   | { readonly type: 'json'; readonly name: string; readonly json: unknown }
 
-/** What a version may use while it runs. */
+/** What a version asks for; `FunctionLimits` says what is in force. */
 export interface VersionLimits {
   /** CPU milliseconds an instance may burn without answering before it is killed. @default 10000 */
   readonly cpuMs: number
@@ -26,7 +28,8 @@ export interface VersionContent {
   /** `YYYY-MM-DD`, as workerd reads it. */
   readonly compatibilityDate: string
   readonly compatibilityFlags: readonly string[]
-  readonly limits: VersionLimits
+  /** Only what its configuration says. */
+  readonly limits: Partial<VersionLimits>
 }
 
 /** Immutable. The id is the SHA-256 of the canonical JSON of function name and content, first 32 hex digits. */
@@ -76,7 +79,12 @@ export interface FunctionRecord {
   readonly baseDomainHost: boolean
   /** Whether `<version>-<function>.<base-domain>` answers. */
   readonly previewHosts: boolean
-  readonly policy: Policy
+  /** What is set for this function; the rest is the fleet's. */
+  readonly policy: PolicyPatch
+  /** As the policy. What the version asks for lies between the fleet's and these. */
+  readonly limits?: FunctionLimitsPatch
+  /** Of policy and limits; newest first, at most `settingChangesMax`. */
+  readonly changes?: readonly SettingChange[]
 }
 
 /** The one mutable document of the registry. Everything live is named here; a deploy is one swap of it. */
@@ -87,6 +95,8 @@ export interface Head {
   /** Of the write that made it: tells a writer whether an unclear outcome was its own success. */
   readonly writeId: string
   readonly functions: Readonly<Record<string, FunctionRecord>>
+  /** Absent until something is set. */
+  readonly settings?: FleetSettings
 }
 
 const FUNCTION_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/

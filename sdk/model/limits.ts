@@ -81,6 +81,9 @@ export const CONTROL_LIMITS = {
   trafficSharesMax: 10,
   messageCharsMax: 1_000,
   compatibilityFlagsMax: 100,
+  /** Changes of policy and limits that are kept, of each function and of the fleet. */
+  settingChangesMax: 20,
+  actorCharsMax: 200,
   /** Blobs that a client uploads at a time. */
   uploadsConcurrentMax: 4,
 } as const

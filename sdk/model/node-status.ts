@@ -24,6 +24,22 @@ export interface ProcessStatus {
   readonly instance?: string
 }
 
+/** Why a version has as many instances as it has, on this node. */
+export interface ScalingStatus {
+  readonly functionName: string
+  readonly versionId: string
+  readonly desired: number
+  readonly running: number
+  readonly paused: number
+  readonly starting: number
+  /** In words, with the values. */
+  readonly reason: string
+  /** Mean requests in flight and waiting over the stable and the panic window. */
+  readonly stableConcurrency: number
+  readonly panicConcurrency: number
+  readonly panicking: boolean
+}
+
 export interface NodeStatus {
   readonly version: string
   readonly dataDirectory: string
@@ -35,5 +51,8 @@ export interface NodeStatus {
   readonly sandbox: string
   /** What limits an instance here, in words, e.g. "cgroup v1: memory, cpu, pids". */
   readonly limits: string
+  /** What instances may use together. */
+  readonly budget: { readonly memoryMib: number; readonly cpus: number }
+  readonly scaling: readonly ScalingStatus[]
   readonly processes: readonly ProcessStatus[]
 }

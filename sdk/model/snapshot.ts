@@ -1,4 +1,5 @@
 import type { FunctionKind, TrafficShare } from './function.ts'
+import type { FunctionLimits } from './function-limits.ts'
 import type { Policy } from './policy.ts'
 
 /** Everything the router knows, immutable; swapped whole when the registry's head changes. */
@@ -19,5 +20,7 @@ export interface SnapshotFunction {
   readonly baseDomainHost: boolean
   /** Ids of versions that answer on preview hosts; empty when previews are off. */
   readonly previewVersionIds: readonly string[]
+  /** In force: the function's over the fleet's. */
   readonly policy: Policy
+  readonly limits: Pick<FunctionLimits, 'wallMs' | 'requestBytes' | 'responseBytes'>
 }
