@@ -23,8 +23,9 @@ export interface BenchNode {
   stop(): Promise<void>
 }
 
-export async function startBenchNode(flags: readonly string[] = []): Promise<BenchNode> {
-  const node = await startTestNode({ flags })
+/** `bin`: an `isola` of the bench's own, e.g. one that joins a cgroup first. */
+export async function startBenchNode(flags: readonly string[] = [], bin?: string): Promise<BenchNode> {
+  const node = await startTestNode({ flags, ...(bin !== undefined && { bin }) })
   const client = createClient({ controlUrl: node.controlUrl, token: node.token })
   const url = new URL(node.httpUrl)
   const status = await client.status()

@@ -34,6 +34,22 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       return { run: () => run() }
     },
   },
+  neighbours: {
+    summary: 'a steady function beside an endless loop, a heap bomb and a flood: its failures and its p99',
+    load: () => import('./neighbours.ts'),
+  },
+  surge: {
+    summary: '50 times the load for 30 s and back: failures, time to enough instances, time back to none',
+    load: () => import('./surge.ts'),
+  },
+  resume: {
+    summary: 'first response of a paused instance, beside a warm one and a cold start',
+    load: () => import('./resume.ts'),
+  },
+  density: {
+    summary: '1,000 functions with Zipf-distributed requests on a node in 1 GB (needs root and cgroups)',
+    load: () => import('./density.ts'),
+  },
   table: {
     summary: 'compiling and asking the route table at 10,000 functions',
     load: () => import('./table.ts'),

@@ -14,6 +14,8 @@ import { quantile } from './statistics.ts'
 export interface OpenLoopOptions {
   readonly where: NetConnectOpts
   readonly host: string
+  /** Instead of `host`: each request goes to one of these, the first the most often (Zipf with this exponent). */
+  readonly hosts?: { readonly names: readonly string[]; readonly exponent: number; readonly seed: number }
   readonly path: string
   readonly requestsPerSecond: number
   readonly seconds: number
@@ -45,7 +47,7 @@ interface Connection {
 
 export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopResult> {
   const total = Math.round(options.requestsPerSecond * options.seconds)
-  const request = `GET ${options.path} HTTP/1.1\r\nhost: ${options.host}\r\n\r\n`
+  const nextHost = options.hosts === undefined ? () => options.host : zipfOf(options.hosts)
   const latenciesUs: number[] = []
   const latenessUs: number[] = []
   const failureSamples: string[] = []
@@ -67,7 +69,7 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
   const start = (connection: Connection, dueMs: number): void => {
     connection.dueMs = dueMs
     latenessUs.push((performance.now() - dueMs) * 1_000)
-    connection.socket.write(request, 'latin1')
+    connection.socket.write(`GET ${options.path} HTTP/1.1\r\nhost: ${nextHost()}\r\n\r\n`, 'latin1')
   }
   const openConnection = (): Connection => {
     const connection: Connection = {
@@ -129,6 +131,20 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
     p999Us: quantile(latenciesUs, 0.999),
     maxUs: quantile(latenciesUs, 1),
     latenessP50Us: quantile(latenessUs, 0.5),
+  }
+}
+
+/** Draws by inverse of the cumulative weights; the same seed draws the same. */
+function zipfOf({ names, exponent, seed }: NonNullable<OpenLoopOptions['hosts']>): () => string {
+  const cumulative: number[] = []
+  let sum = 0
+  for (let rank = 1; rank <= names.length; rank++) cumulative.push((sum += rank ** -exponent))
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    const drawn = (state / 2 ** 32) * sum
+    const index = cumulative.findIndex((bound) => bound >= drawn)
+    return names[index] ?? names[0]!
   }
 }
 
