@@ -42,12 +42,12 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'runtime/control',
     mayImport: [...CONTROL_AND_DOWN, 'bundler'],
-    packages: ['hono', 'jsonc-parser', 'zod'],
+    packages: ['croner', 'hono', 'jsonc-parser', 'zod'],
   },
   {
     folder: 'runtime/node',
     mayImport: ['sdk/model', 'runtime', 'wrangler-compat'],
-    packages: ['@hono/node-server'],
+    packages: ['@hono/node-server', 'prom-client'],
   },
   { folder: 'router', mayImport: ['sdk/model', 'runtime/pool'], packages: [] },
   // Decisions: they get what they need as arguments.
