@@ -18,12 +18,12 @@
  *   PUT    /v1/functions/:name/routes    {pattern, origin?} → {generation}
  *   DELETE /v1/functions/:name/routes    {pattern}          → {generation}
  *   GET    /v1/functions/:name/policy                        → PolicyView
- *   PUT    /v1/functions/:name/policy    PolicyPatch, null: unset → PolicyView
+ *   PUT    /v1/functions/:name/policy    PolicyChange, null: unset → PolicyView
  *   GET    /v1/functions/:name/limits                        → LimitsView
- *   PUT    /v1/functions/:name/limits    FunctionLimitsPatch, null: unset → LimitsView
- *   GET    /v1/settings                                      → FleetSettings
- *   PUT    /v1/settings   {policy?, limits?, ceiling?}: patches, null: unset → FleetSettings
- *   GET    /v1/usage?since=ISO&function=NAME                 → UsageReport
+ *   PUT    /v1/functions/:name/limits    FunctionLimitsChange, null: unset → LimitsView
+ *   GET    /v1/settings                                      → SettingsView
+ *   PUT    /v1/settings          SettingsRequest, null: unset → SettingsView
+ *   GET    /v1/usage?since=ISO&function=NAME                 → UsageReport      since: or epoch; absent: 24 hours
  *   GET    /metrics                                          → Prometheus text (not under /v1)
  *   GET    /v1/functions/:name/logs?lines=N&follow=1        → NDJSON of LogLine; with follow it stays open
  */
@@ -35,10 +35,16 @@ import type {
   VersionContent,
   VersionLimits,
 } from './function.ts'
-import type { FunctionLimits, FunctionLimitsCeiling, FunctionLimitsPatch } from './function-limits.ts'
+import type {
+  FunctionLimits,
+  FunctionLimitsCeiling,
+  FunctionLimitsCeilingChange,
+  FunctionLimitsChange,
+  FunctionLimitsPatch,
+} from './function-limits.ts'
 import type { ScalingStatus } from './node-status.ts'
-import type { Policy, PolicyPatch } from './policy.ts'
-import type { SettingChange } from './settings.ts'
+import type { Policy, PolicyChange, PolicyPatch } from './policy.ts'
+import type { FleetSettings, SettingChange } from './settings.ts'
 import type { ModuleRef } from './bundle.ts'
 
 export interface VersionRequest {
@@ -48,7 +54,7 @@ export interface VersionRequest {
   readonly bindings: readonly Binding[]
   readonly compatibilityDate: string
   readonly compatibilityFlags: readonly string[]
-  /** Absent fields take the defaults of `INSTANCE_LIMITS`. */
+  /** Absent fields are the fleet's, or `DEFAULT_FUNCTION_LIMITS`. */
   readonly limits?: Partial<VersionLimits>
   readonly message?: string
 }
@@ -99,15 +105,53 @@ export interface PolicyView {
   readonly policy: Policy
   /** Of it, what is set for this function; the rest is the fleet's or the default. */
   readonly set: PolicyPatch
+  /** What is set for the fleet. */
+  readonly fleet: PolicyPatch
   readonly scaling: readonly ScalingStatus[]
-  /** Newest first. */
+  /** Of the policy, newest first. */
   readonly changes: readonly SettingChange[]
 }
 
 export interface LimitsView {
   readonly functionName: string
+  /** In force for the version with most of the traffic. */
   readonly limits: FunctionLimits
+  /** What is set for this function. */
   readonly set: FunctionLimitsPatch
+  /** What the versions in service ask for, most traffic first. It lies between the fleet's and what is set here. */
+  readonly versions: readonly { readonly versionId: string; readonly limits: Partial<VersionLimits> }[]
+  /** What is set for the fleet. */
+  readonly fleet: FunctionLimitsPatch
   readonly ceiling: FunctionLimitsCeiling
+  /** Of the limits, newest first. */
   readonly changes: readonly SettingChange[]
+}
+
+/** Patches; `null` unsets a field. What is absent stays. */
+export interface SettingsRequest {
+  readonly policy?: PolicyChange
+  readonly limits?: FunctionLimitsChange
+  readonly ceiling?: FunctionLimitsCeilingChange
+}
+
+export interface SettingsView extends FleetSettings {
+  /** What is above the ceiling, set or asked for before it was lowered, and so is held down to it. */
+  readonly held: readonly HeldLimit[]
+}
+
+export interface HeldLimit {
+  /** Absent: the fleet's own limit. */
+  readonly functionName?: string
+  /** Where it is a version of the function that asks. */
+  readonly versionId?: string
+  readonly field: keyof FunctionLimitsCeiling
+  readonly wanted: number
+  readonly ceiling: number
+}
+
+export interface UsageQuery {
+  /** From the hour that holds it on. @default 24 hours ago */
+  readonly sinceMs?: number
+  /** @default all functions */
+  readonly functionName?: string
 }

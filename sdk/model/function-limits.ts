@@ -32,6 +32,9 @@ export type EgressLimit = 'public' | 'none' | readonly string[]
 
 export type FunctionLimitsPatch = Partial<FunctionLimits>
 
+/** A change of them: fields to set, and `null` for those that shall come from the layer below again. */
+export type FunctionLimitsChange = { readonly [Field in keyof FunctionLimits]?: FunctionLimits[Field] | null }
+
 export const DEFAULT_FUNCTION_LIMITS: FunctionLimits = {
   cpuMs: 10_000,
   wallMs: 3_600_000,
@@ -61,8 +64,11 @@ export const FUNCTION_LIMIT_BOUNDS: Readonly<Record<NumberField, readonly [numbe
 /** Above which no function of the fleet may be; absent fields: the bounds. */
 export type FunctionLimitsCeiling = Partial<Omit<FunctionLimits, 'egress'>>
 
-const HOST_PATTERN = /^(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$|^\[?[0-9a-f:.]+\]?$/
+export type FunctionLimitsCeilingChange = Omit<FunctionLimitsChange, 'egress'>
+
+const HOST_LABELS = /^[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*$/
 const EGRESS_HOSTS_MAX = 100
+const HOST_CHARS_MAX = 253
 
 /** The limits in force, each layer over the one before it and none above the ceiling. */
 export function mergeFunctionLimits(
@@ -70,12 +76,17 @@ export function mergeFunctionLimits(
   ...layers: readonly (FunctionLimitsPatch | undefined)[]
 ): FunctionLimits {
   const merged = Object.assign({}, DEFAULT_FUNCTION_LIMITS, ...layers) as Record<string, unknown>
-  for (const [field, most] of Object.entries(ceiling ?? {}))
-    merged[field] = Math.min(merged[field] as number, most)
+  for (const [field, most] of Object.entries(ceiling ?? {})) {
+    // A newer release may have ceilings of what this one does not know.
+    if (Object.hasOwn(FUNCTION_LIMIT_BOUNDS, field)) merged[field] = Math.min(merged[field] as number, most)
+  }
   return merged as unknown as FunctionLimits
 }
 
-/** Fields to set, and `null` for those that shall come from the layer below again. Throws `invalid_argument`. */
+/**
+ * Fields to set, and `null` for those that shall come from the layer below again. Throws `invalid_argument` for what no
+ * function may have, and for what is above the ceiling.
+ */
 export function parseFunctionLimitsPatch(
   patch: Readonly<Record<string, unknown>>,
   ceiling: FunctionLimitsCeiling = {},
@@ -83,52 +94,90 @@ export function parseFunctionLimitsPatch(
   const set: Record<string, unknown> = {}
   const unset: (keyof FunctionLimits)[] = []
   for (const [field, value] of Object.entries(patch)) {
-    if (!Object.hasOwn(DEFAULT_FUNCTION_LIMITS, field)) {
-      throw new IsolaError(
-        'invalid_argument',
-        `limits have no field "${field}": the fields are ${FUNCTION_LIMIT_FIELDS.join(', ')}`,
-      )
-    }
-    if (value === null) unset.push(field as keyof FunctionLimits)
+    if (!isField(field)) refuse(`limits have no field ${shown(field)}: the fields are ${fieldList()}`)
+    if (value === null) unset.push(field)
     else if (field === 'egress') set[field] = parseEgress(value)
-    else set[field] = parseNumber(field as NumberField, value, ceiling)
+    else set[field] = checkCeiling(field, parseNumber(field, value), ceiling)
   }
   return { set, unset }
 }
 
-function parseNumber(field: NumberField, value: unknown, ceiling: FunctionLimitsCeiling): number {
+/** The same of a ceiling. Throws `invalid_argument`. */
+export function parseCeilingPatch(patch: Readonly<Record<string, unknown>>): {
+  readonly set: FunctionLimitsCeiling
+  readonly unset: readonly (keyof FunctionLimitsCeiling)[]
+} {
+  if (Object.hasOwn(patch, 'egress')) {
+    refuse('a ceiling is a number, and egress has none: set it as a limit of the fleet or of a function')
+  }
+  const { set, unset } = parseFunctionLimitsPatch(patch)
+  return { set, unset: unset as readonly NumberField[] }
+}
+
+function isField(field: string): field is keyof FunctionLimits {
+  return Object.hasOwn(DEFAULT_FUNCTION_LIMITS, field)
+}
+
+function fieldList(): string {
+  return FUNCTION_LIMIT_FIELDS.join(', ')
+}
+
+function refuse(message: string): never {
+  throw new IsolaError('invalid_argument', message)
+}
+
+/** What a client sent may be anything, and of any length. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
+}
+
+function parseNumber(field: NumberField, value: unknown): number {
   const [low, high] = FUNCTION_LIMIT_BOUNDS[field]
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < low || value > high) {
-    throw new IsolaError(
-      'invalid_argument',
-      `limit ${field} is ${JSON.stringify(value)}: give a whole number from ${low} to ${high}`,
-    )
-  }
+  if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value
+  return refuse(`limit ${field} is ${shown(value)}: give a whole number from ${low} to ${high}`)
+}
+
+/** Throws `invalid_argument` with both values. */
+export function checkCeiling(field: NumberField, value: number, ceiling: FunctionLimitsCeiling): number {
   const most = ceiling[field]
-  if (most !== undefined && value > most) {
-    throw new IsolaError(
-      'invalid_argument',
-      `limit ${field} is ${value} and the fleet's ceiling is ${most}: give at most ${most}, or raise the ceiling`,
-    )
-  }
-  return value
+  if (most === undefined || value <= most) return value
+  return refuse(
+    `limit ${field} is ${value} and the fleet's ceiling is ${most}: ask for at most ${most}, or raise the ceiling (isola limits --ceiling)`,
+  )
 }
 
 function parseEgress(value: unknown): EgressLimit {
   if (value === 'public' || value === 'none') return value
   const hosts: unknown[] = Array.isArray(value) ? value : [value]
   if (hosts.length > EGRESS_HOSTS_MAX) {
-    throw new IsolaError(
-      'invalid_argument',
-      `limit egress names ${hosts.length} hosts: give at most ${EGRESS_HOSTS_MAX}`,
-    )
+    refuse(`limit egress names ${hosts.length} hosts: give at most ${EGRESS_HOSTS_MAX}`)
   }
-  return hosts.map((host) => {
-    if (typeof host === 'string' && host.length <= 253 && HOST_PATTERN.test(host.toLowerCase()))
-      return host.toLowerCase()
-    throw new IsolaError(
-      'invalid_argument',
-      `limit egress is ${JSON.stringify(value)}: give "public", "none", or a list of hosts such as "api.example.com" and "*.example.org"`,
-    )
-  })
+  if (hosts.length === 0) return 'none'
+  return [
+    ...new Set(
+      hosts.map((host) => {
+        const name = typeof host === 'string' ? parseEgressHost(host) : undefined
+        if (name !== undefined) return name
+        return refuse(
+          `limit egress has ${shown(host)}: give "public", "none", or a list of hosts such as "api.example.com" and "*.example.org", without scheme, port or path`,
+        )
+      }),
+    ),
+  ]
+}
+
+/** As requests spell it: lower case, punycode, addresses in their one form. `undefined` for what is no host. */
+function parseEgressHost(text: string): string | undefined {
+  const wildcard = text.startsWith('*.')
+  const host = wildcard ? text.slice(2) : text
+  if (host === '' || host.length > HOST_CHARS_MAX || /[/?#@\\\s%]/.test(host)) return undefined
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  const isAddress = bare.includes(':')
+  const url = `http://${isAddress ? `[${bare}]` : bare}/`
+  if (!URL.canParse(url)) return undefined
+  const { hostname } = new URL(url)
+  if (isAddress) return wildcard ? undefined : hostname.slice(1, -1)
+  const isWord = hostname === 'public' || hostname === 'none'
+  return HOST_LABELS.test(hostname) && !isWord ? `${wildcard ? '*.' : ''}${hostname}` : undefined
 }

@@ -58,6 +58,10 @@ export const ROUTER_LIMITS = {
   lingerMs: 2_000,
   /** A router that no agent has ever spoken to ends itself. */
   agentWaitMs: 60_000,
+  /** Requests that wait for an instance, of all functions together. */
+  waitingRequestsMax: 10_000,
+  /** The numbers of a version that is not live any more are kept this long, in case it comes back; below `goneCountersKeptMs`. */
+  retiredMeterKeptMs: 600_000,
 } as const
 
 /** The same bounds with other numbers: tests and operators lower or raise them by name. */
@@ -84,6 +88,7 @@ export const CONTROL_LIMITS = {
   /** Changes of policy and limits that are kept, of each function and of the fleet. */
   settingChangesMax: 20,
   actorCharsMax: 200,
+  usageSinceMsDefault: 24 * 3_600_000,
   /** Blobs that a client uploads at a time. */
   uploadsConcurrentMax: 4,
 } as const
@@ -151,6 +156,18 @@ export const NODE_LIMITS = {
   logBytesPendingMax: 8 * MIB,
 } as const
 
+/** What a node counts. */
+export const USAGE_LIMITS = {
+  /** Hours of usage that are kept. */
+  keptDays: 400,
+  /** Of one answer: functions × hours. */
+  rowsPerReportMax: 100_000,
+  /** Between what happens and its being on disk: told once a second, written every two. */
+  lagS: 3,
+  /** Counters of a version or function that is gone are forgotten when they stood still this long. */
+  goneCountersKeptMs: 3_600_000,
+} as const
+
 /** What a function writes. */
 export const OUTPUT_LIMITS = {
   /** Of one log line's message or stack, in UTF-16 units; what is longer is cut. */
@@ -193,4 +210,11 @@ export const EGRESS_LIMITS = {
   /** Refusals of one instance that are logged in one window; the rest are counted. */
   logLinesPerWindowMax: 20,
   logWindowMs: 10_000,
+  /** A request beyond what the reports allow so far waits for so many more of them, and this long, before it is refused. */
+  subrequestHoldReportsMax: 3,
+  subrequestHoldMs: 1_000,
+  /** How often the agent is told what went through. */
+  trafficReportMs: 1_000,
+  /** Functions whose sums are kept; beyond it those without an instance are forgotten, the oldest first. */
+  trafficFunctionsMax: 20_000,
 } as const

@@ -23,9 +23,9 @@ export interface Policy {
   readonly idleMs: number | 'auto'
   /** An instance with nothing to do for this long is frozen until its next request; 0: never. @default 0 */
   readonly pauseMs: number
-  /** Requests per second, sustained; the next one gets 429 `rate_limited`. 0: no limit. @default 0 */
+  /** Requests per second, sustained, also below one; the next one gets 429 `rate_limited`. 0: no limit. @default 0 */
   readonly ratePerS: number
-  /** Requests that may come at once on top of the rate; 0: as many as the rate lets through in a second. @default 0 */
+  /** Requests that may come at once on top of the rate; 0: as many as it lets through in a second, at least 1. @default 0 */
   readonly burst: number
   /** Requests of the function in flight or waiting on a node; the next one gets 429 `quota_exceeded`. 0: no limit. @default 0 */
   readonly quota: number
@@ -45,6 +45,9 @@ export interface Prewarm {
 
 /** What is set; the rest comes from the layer below. */
 export type PolicyPatch = Partial<Policy>
+
+/** A change of it: fields to set, and `null` for those that shall come from the layer below again. */
+export type PolicyChange = { readonly [Field in keyof Policy]?: Policy[Field] | null }
 
 export const DEFAULT_POLICY: Policy = {
   min: 0,
@@ -101,7 +104,7 @@ export function parsePolicyPatch(patch: Readonly<Record<string, unknown>>): {
     if (!isPolicyField(field)) {
       throw new IsolaError(
         'invalid_argument',
-        `policy has no field "${field}": the fields are ${POLICY_FIELDS.join(', ')}`,
+        `policy has no field ${shown(field)}: the fields are ${POLICY_FIELDS.join(', ')}`,
       )
     }
     if (value === null) unset.push(field)
@@ -125,8 +128,9 @@ export function checkPolicy(policy: Policy): Policy {
       )
     }
   }
-  if (burst > 0 && ratePerS === 0)
-    impossible(`policy burst ${burst} has no rate to be above: set a rate as well`)
+  if (burst > 0 && ratePerS === 0) {
+    impossible(`policy burst ${burst} has no rate to be above: set a rate as well, or leave burst out`)
+  }
   if (burst > 0 && burst < ratePerS) {
     impossible(
       `policy burst ${burst} is below the rate of ${ratePerS} a second: raise burst, or leave it out`,
@@ -137,8 +141,9 @@ export function checkPolicy(policy: Policy): Policy {
       `policy pause ${pauseMs} ms is not below idle ${idleMs} ms, so no instance would ever be paused: lower pause or raise idle`,
     )
   }
-  if (quota > 0 && quota < min)
+  if (quota > 0 && quota < min) {
     impossible(`policy quota ${quota} is below min ${min}: raise quota or lower min`)
+  }
   return policy
 }
 
@@ -154,11 +159,19 @@ function isPolicyField(field: string): field is keyof Policy {
 function parseNumber(field: NumberField, value: unknown): number | 'auto' {
   const [low, high] = POLICY_BOUNDS[field]
   if (field === 'idleMs' && value === 'auto') return value
-  if (typeof value === 'number' && Number.isInteger(value) && value >= low && value <= high) return value
+  const fits = field === 'ratePerS' ? Number.isFinite(value) : Number.isInteger(value)
+  if (typeof value === 'number' && fits && value >= low && value <= high) return value
+  const kind = field === 'ratePerS' ? 'number' : 'whole number'
   throw new IsolaError(
     'invalid_argument',
-    `policy ${field} is ${JSON.stringify(value)}: give a whole number from ${low} to ${high}${field === 'idleMs' ? ', or "auto"' : ''}`,
+    `policy ${field} is ${shown(value)}: give a ${kind} from ${low} to ${high}${field === 'idleMs' ? ', or "auto"' : ''}`,
   )
+}
+
+/** What a client sent may be anything, and of any length. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }
 
 function parsePrewarms(value: unknown): readonly Prewarm[] {
@@ -168,18 +181,20 @@ function parsePrewarms(value: unknown): readonly Prewarm[] {
   if (!Array.isArray(value) || value.length > PREWARMS_MAX)
     return wrong(`give a list of at most ${PREWARMS_MAX} of {schedule, min, forMs}`)
   return value.map((entry: unknown) => {
-    const { schedule, min, forMs, ...rest } = (entry ?? {}) as Record<string, unknown>
+    if (typeof entry !== 'object' || entry === null)
+      return wrong(`${shown(entry)} is none of {schedule, min, forMs}`)
+    const { schedule, min, forMs, ...rest } = entry as Record<string, unknown>
     const unknown = Object.keys(rest)
     if (unknown.length > 0) return wrong(`no field "${unknown[0]}": the fields are schedule, min, forMs`)
     if (typeof schedule !== 'string' || schedule.trim().split(/\s+/).length !== 5 || schedule.length > 200) {
       return wrong(
-        `schedule ${JSON.stringify(schedule)} is no cron expression of five fields, e.g. "0 8 * * mon-fri" (UTC)`,
+        `schedule ${shown(schedule)} is no cron expression of five fields, e.g. "0 8 * * mon-fri" (UTC)`,
       )
     }
     if (typeof min !== 'number' || !Number.isInteger(min) || min < 1 || min > POLICY_BOUNDS.min[1])
-      return wrong(`min is ${JSON.stringify(min)}: give a whole number from 1 to ${POLICY_BOUNDS.min[1]}`)
+      return wrong(`min is ${shown(min)}: give a whole number from 1 to ${POLICY_BOUNDS.min[1]}`)
     if (typeof forMs !== 'number' || !Number.isInteger(forMs) || forMs < 1_000 || forMs > PREWARM_MS_MAX) {
-      return wrong(`forMs is ${JSON.stringify(forMs)}: give a whole number from 1000 to ${PREWARM_MS_MAX}`)
+      return wrong(`forMs is ${shown(forMs)}: give a whole number from 1000 to ${PREWARM_MS_MAX}`)
     }
     return { schedule: schedule.trim(), min, forMs }
   })
