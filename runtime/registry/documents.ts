@@ -7,7 +7,9 @@ import { z } from 'zod'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
 import type { Deployment, FunctionRecord, Head, Version } from '../../sdk/model/function.ts'
-import type { Policy } from '../../sdk/model/policy.ts'
+import type { FunctionLimitsCeiling, FunctionLimitsPatch } from '../../sdk/model/function-limits.ts'
+import { DEFAULT_POLICY, type PolicyPatch } from '../../sdk/model/policy.ts'
+import type { FleetSettings, SettingChange } from '../../sdk/model/settings.ts'
 
 const hex = (digits: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`))
 const versionId = hex(32)
@@ -37,7 +39,10 @@ const versionDocument = z.looseObject({
     bindings: z.array(binding),
     compatibilityDate: z.string(),
     compatibilityFlags: z.array(z.string()),
-    limits: z.looseObject({ cpuMs: z.number().positive(), memoryMib: z.number().positive() }),
+    limits: z.looseObject({
+      cpuMs: z.number().positive().optional(),
+      memoryMib: z.number().positive().optional(),
+    }),
   }),
   createdAt: z.string(),
   message: z.string(),
@@ -51,14 +56,49 @@ const deploymentDocument = z.looseObject({
   previousId: z.string().min(1).optional(),
 }) satisfies z.ZodType<Deployment>
 
-const policy = z.looseObject({
-  min: count,
-  max: count,
-  concurrency: count,
-  queue: count,
-  queueTimeoutMs: count,
-  idleMs: count,
-}) satisfies z.ZodType<Policy>
+const policyPatch = z.looseObject({
+  min: count.optional(),
+  max: count.optional(),
+  concurrency: count.optional(),
+  queue: count.optional(),
+  queueTimeoutMs: count.optional(),
+  idleMs: z.union([count, z.literal('auto')]).optional(),
+  pauseMs: count.optional(),
+  ratePerS: z.number().nonnegative().optional(),
+  burst: count.optional(),
+  quota: count.optional(),
+  weight: z.number().positive().optional(),
+  prewarm: z.array(z.looseObject({ schedule: z.string(), min: count, forMs: count })).optional(),
+}) satisfies z.ZodType<PolicyPatch>
+
+const ceiling = z.looseObject({
+  cpuMs: count.optional(),
+  wallMs: count.optional(),
+  memoryMib: count.optional(),
+  subrequests: count.optional(),
+  requestBytes: count.optional(),
+  responseBytes: count.optional(),
+  logBytesPerMin: count.optional(),
+}) satisfies z.ZodType<FunctionLimitsCeiling>
+
+const limitsPatch = ceiling.extend({
+  egress: z.union([z.enum(['public', 'none']), z.array(z.string())]).optional(),
+}) satisfies z.ZodType<FunctionLimitsPatch>
+
+const settingChange = z.looseObject({
+  at: z.string(),
+  by: z.string(),
+  what: z.enum(['policy', 'limits', 'ceiling']),
+  before: z.record(z.string(), z.unknown()),
+  after: z.record(z.string(), z.unknown()),
+}) satisfies z.ZodType<SettingChange>
+
+const fleetSettings = z.looseObject({
+  policy: policyPatch,
+  limits: limitsPatch,
+  ceiling,
+  changes: z.array(settingChange),
+}) satisfies z.ZodType<FleetSettings>
 
 const functionRecord = z.looseObject({
   name: functionName,
@@ -74,7 +114,9 @@ const functionRecord = z.looseObject({
   ),
   baseDomainHost: z.boolean(),
   previewHosts: z.boolean(),
-  policy,
+  policy: policyPatch,
+  limits: limitsPatch.optional(),
+  changes: z.array(settingChange).optional(),
 }) satisfies z.ZodType<FunctionRecord>
 
 const headDocument = z.looseObject({
@@ -82,6 +124,7 @@ const headDocument = z.looseObject({
   generation: count,
   writeId: z.string().min(1),
   functions: z.record(functionName, functionRecord),
+  settings: fleetSettings.optional(),
 }) satisfies z.ZodType<Head>
 
 /** Throws `data_unusable` that names the object and what is wrong in it. */
@@ -96,7 +139,20 @@ export function readHead(key: string, body: Uint8Array): Head {
     )
   }
   const head = check(key, headDocument, json)
+  for (const [name, record] of Object.entries(head.functions)) head.functions[name] = withoutDefaults(record)
   return { ...head, functions: functionsByName(head.functions) }
+}
+
+/**
+ * Releases before the fleet's own policy stored a whole policy with every function, which would now hide the fleet's. What
+ * is the default there was not chosen; whoever chooses since then is recorded in `changes`.
+ */
+function withoutDefaults<R extends FunctionRecord>(record: R): R {
+  if (record.changes !== undefined) return record
+  const chosen = Object.entries(record.policy).filter(
+    ([field, value]) => (DEFAULT_POLICY as unknown as Record<string, unknown>)[field] !== value,
+  )
+  return { ...record, policy: Object.fromEntries(chosen) }
 }
 
 /** Throws `data_unusable`. */

@@ -19,7 +19,8 @@ export interface HeadStore {
   onChange(listener: (head: Head) => void): () => void
 }
 
-type HeadChange = (head: Head) => Head['functions']
+/** The next head, of which functions and settings count, or the same object for "nothing to do". */
+type HeadChange = (head: Head) => Head
 
 export interface HeadStoreOptions {
   readonly bucket: Bucket
@@ -116,13 +117,8 @@ class BucketHeadStore implements HeadStore {
       if (base.head.writeId === writeId) return { head: base.head, errors }
       const applied = await this.#apply(batch, base.head)
       errors = applied.errors
-      if (applied.functions === base.head.functions) return { head: base.head, errors }
-      const next: Head = {
-        ...base.head,
-        generation: base.head.generation + 1,
-        writeId,
-        functions: applied.functions,
-      }
+      if (applied.head === base.head) return { head: base.head, errors }
+      const next: Head = { ...applied.head, generation: base.head.generation + 1, writeId }
       if (await this.#write(next, base.etag)) return { head: next, errors }
     }
     throw new IsolaError(
@@ -135,23 +131,23 @@ class BucketHeadStore implements HeadStore {
   async #apply(
     batch: readonly PendingSwap[],
     base: Head,
-  ): Promise<{ functions: Head['functions']; errors: Map<PendingSwap, unknown> }> {
+  ): Promise<{ head: Head; errors: Map<PendingSwap, unknown> }> {
     const errors = new Map<PendingSwap, unknown>()
-    let functions = base.functions
+    let head = base
     for (const swap of batch) {
       try {
-        const next = swap.change({ ...base, functions })
-        if (next === functions) continue
-        for (const record of Object.values(next)) {
-          const previous = functions[record.name]
+        const next = swap.change(head)
+        if (next === head) continue
+        for (const record of Object.values(next.functions)) {
+          const previous = head.functions[record.name]
           if (record !== previous) await this.#options.beforeWrite({ next: record, previous })
         }
-        functions = functionsByName(next)
+        head = { ...next, functions: functionsByName(next.functions) }
       } catch (error) {
         errors.set(swap, error)
       }
     }
-    return { functions, errors }
+    return { head, errors }
   }
 
   async #write(next: Head, etag: string): Promise<boolean> {

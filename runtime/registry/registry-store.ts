@@ -47,7 +47,16 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
       return heads.head
     },
     refresh: () => heads.refresh(),
-    swap: (change) => heads.swap(change),
+    swap: (change) =>
+      heads.swap((head) => {
+        const functions = change(head)
+        return functions === head.functions ? head : { ...head, functions }
+      }),
+    swapSettings: (change) =>
+      heads.swap((head) => {
+        const settings = change(head)
+        return settings === undefined || settings === head.settings ? head : { ...head, settings }
+      }),
     onChange: (listener) => heads.onChange(listener),
     hasBlob: async (sha256) => (await blobs.sizeBytes(sha256)) !== undefined,
     blobSizeBytes: (sha256) => blobs.sizeBytes(sha256),

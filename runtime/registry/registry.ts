@@ -1,4 +1,5 @@
 import type { Deployment, Head, Version } from '../../sdk/model/function.ts'
+import type { FleetSettings } from '../../sdk/model/settings.ts'
 
 /** The durable record of the fleet, on a bucket. Opened by `openRegistry`. */
 export interface Registry {
@@ -13,6 +14,8 @@ export interface Registry {
    * Throws `version_not_found` for a version that is named and not stored, `conflict` after `swapAttemptsMax` tries.
    */
   swap(change: (head: Head) => Head['functions']): Promise<Head>
+  /** The same for the fleet's settings: `undefined`, or the same object, is "nothing to do". */
+  swapSettings(change: (head: Head) => FleetSettings | undefined): Promise<Head>
   onChange(listener: (head: Head) => void): () => void
 
   hasBlob(sha256: string): Promise<boolean>

@@ -5,7 +5,6 @@ import { openRegistry } from '../../runtime/registry/registry-store.ts'
 import type { Registry } from '../../runtime/registry/registry.ts'
 import { versionId } from '../../runtime/registry/version-id.ts'
 import type { FunctionRecord, Head, Version, VersionContent } from '../../sdk/model/function.ts'
-import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import { openMemoryBucket, type MemoryStore } from './memory-bucket.ts'
 
 export const sha256 = (body: Uint8Array): string => createHash('sha256').update(body).digest('hex')
@@ -40,7 +39,7 @@ export function contentOf(code: string): VersionContent {
     bindings: [],
     compatibilityDate: '2026-11-01',
     compatibilityFlags: [],
-    limits: { cpuMs: 10_000, memoryMib: 128 },
+    limits: {},
   }
 }
 
@@ -84,7 +83,7 @@ export function recordOf(
     routes: [],
     baseDomainHost: true,
     previewHosts: true,
-    policy: DEFAULT_POLICY,
+    policy: {},
   }
 }
 
