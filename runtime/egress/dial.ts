@@ -8,6 +8,7 @@ import { connect as connectTls } from 'node:tls'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { classifyAddress, type AddressPolicy } from './addresses.ts'
 import { placeOf } from './destination.ts'
+import type { Connections } from './connections.ts'
 import type { Resolver } from './resolve.ts'
 import { withoutTrailingDot } from './target.ts'
 
@@ -27,7 +28,7 @@ export interface DialContext {
   readonly connectTimeoutMs: number
   addressPolicy(): AddressPolicy
   /** Every open connection, so that closing the instance's socket ends them. */
-  readonly connections: Set<Socket>
+  readonly connections: Connections
 }
 
 /** Throws `egress_refused` or `egress_failed`. */
@@ -74,7 +75,6 @@ function open(
       ? connectTcp(place)
       : connectTls({ ...place, servername: isIP(name) === 0 ? name : '', ALPNProtocols: ['http/1.1'] })
   connections.add(socket)
-  socket.on('close', () => connections.delete(socket))
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => socket.destroy(new Error(`no connection in ${Math.round(timeoutMs)} ms`)),

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { EGRESS_LIMITS } from '../../sdk/model/limits.ts'
 import type { AgentToEgress, EgressRules, EgressToAgent } from '../pool/wire.ts'
 import type { EgressLimits } from './egress-limits.ts'
@@ -5,6 +6,7 @@ import { InstanceSocket } from './instance-socket.ts'
 import { RefusalLog } from './refusal-log.ts'
 import type { Lookup } from './resolve.ts'
 import { compileRules, createInterfaceAddresses, type Rules } from './rules.ts'
+import { TrafficLedger } from './traffic.ts'
 
 export interface EgressProxyOptions {
   readonly lookup: Lookup
@@ -17,7 +19,7 @@ export interface EgressProxyOptions {
 
 type SocketSpec = Extract<AgentToEgress, { type: 'sockets' }>['sockets'][number]
 
-const NO_RULES: EgressRules = { allowedCidrs: [], ownAddresses: [], origins: {} }
+const NO_RULES: EgressRules = { allowedCidrs: [], ownAddresses: [], origins: {}, limits: {} }
 
 /** The sockets of all instances, as the agent last said. */
 export class EgressProxy {
@@ -25,24 +27,53 @@ export class EgressProxy {
   readonly #limits: EgressLimits
   readonly #interfaceAddresses: () => readonly string[]
   readonly #instances = new Map<string, { socket: InstanceSocket; log: RefusalLog }>()
+  /** Tells the sums of this process from those of the one before. */
+  readonly #epoch = randomUUID()
+  readonly #traffic: TrafficLedger
   #rules: Rules
   #rulesText = ''
+  /** Of what kept connections were judged by. */
+  #placesText = ''
+  #hasAgent = false
   #work: Promise<void> = Promise.resolve()
 
   constructor(options: EgressProxyOptions) {
     this.#options = options
     this.#limits = options.limits ?? EGRESS_LIMITS
     this.#interfaceAddresses = createInterfaceAddresses(this.#limits.ownAddressesAgeMsMax)
+    this.#traffic = new TrafficLedger(this.#limits.trafficFunctionsMax)
     this.#rules = this.#compile(NO_RULES)
   }
 
   /** Applies a message after all earlier ones. Settles when it is in force; never rejects. */
   handle(message: Exclude<AgentToEgress, { type: 'shutdown' }>): Promise<void> {
+    return this.#inTurn(`message "${message.type}"`, () => this.#apply(message))
+  }
+
+  /** An agent has come, or the last one is gone: without one nobody reports what the instances work on. */
+  setAgent(isThere: boolean): Promise<void> {
+    return this.#inTurn('change of agents', () => {
+      this.#hasAgent = isThere
+      for (const { socket } of this.#instances.values()) socket.budget.watch(isThere)
+      if (isThere) this.#traffic.tellAll()
+    })
+  }
+
+  /** To be called every `trafficReportMs`. */
+  reportTraffic(): void {
+    if (!this.#hasAgent) return
+    for (const { socket } of this.#instances.values()) socket.countBytes()
+    const functions = this.#traffic.takeChanged()
+    if (functions.length > 0) this.#options.send({ type: 'traffic', epoch: this.#epoch, functions })
+    this.#traffic.forget(
+      () => new Set([...this.#instances.values()].map(({ socket }) => socket.functionName)),
+    )
+  }
+
+  #inTurn(what: string, step: () => Promise<void> | void): Promise<void> {
     this.#work = this.#work
-      .then(() => this.#apply(message))
-      .catch((error: unknown) =>
-        this.#options.onProblem(`message "${message.type}" failed: ${String(error)}`),
-      )
+      .then(step)
+      .catch((error: unknown) => this.#options.onProblem(`${what} failed: ${String(error)}`))
     return this.#work
   }
 
@@ -58,7 +89,7 @@ export class EgressProxy {
         return this.#listen(message)
       case 'assign': {
         const instance = this.#instances.get(message.id)
-        if (instance !== undefined) instance.socket.functionName = message.functionName
+        instance?.socket.assign(message.functionName)
         return undefined
       }
       case 'close':
@@ -71,6 +102,10 @@ export class EgressProxy {
       }
       case 'rules':
         return this.#replaceRules(message.rules)
+      case 'load':
+        for (const load of message.instances) this.#instances.get(load.id)?.socket.budget.report(load)
+        for (const { socket } of this.#instances.values()) socket.budget.heard()
+        return undefined
     }
   }
 
@@ -80,7 +115,7 @@ export class EgressProxy {
     const { lookup, onProblem, send } = this.#options
     const existing = this.#instances.get(id)
     if (existing?.socket.serves(spec) === true) {
-      existing.socket.functionName = functionName ?? existing.socket.functionName
+      if (functionName !== undefined) existing.socket.assign(functionName)
       send({ type: 'listening', id })
       return
     }
@@ -94,9 +129,11 @@ export class EgressProxy {
       lookup,
       limits: this.#limits,
       rules: () => this.#rules,
+      trafficOf: (name) => this.#traffic.of(name),
+      isWatched: this.#hasAgent,
+      functionName: functionName ?? existing?.socket.functionName,
       onRefused: (refusal) => log.write(refusal),
     })
-    socket.functionName = functionName ?? existing?.socket.functionName
     try {
       await socket.listen()
     } catch (error) {
@@ -115,12 +152,16 @@ export class EgressProxy {
     this.#instances.delete(id)
   }
 
-  /** Kept connections were judged by the old rules, so none of them is used again. */
+  /** Kept connections were judged by the old addresses and origins: where those changed, none of them is used again. */
   #replaceRules(rules: EgressRules): void {
     const text = JSON.stringify(rules)
     if (text === this.#rulesText) return
     this.#rulesText = text
     this.#rules = this.#compile(rules)
+    const { allowedCidrs, ownAddresses, origins } = rules
+    const placesText = JSON.stringify([allowedCidrs, ownAddresses, origins])
+    if (placesText === this.#placesText) return
+    this.#placesText = placesText
     for (const { socket } of this.#instances.values()) socket.recycle()
   }
 

@@ -9,13 +9,17 @@ import type { Duplex } from 'node:stream'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import { answerError } from './answer.ts'
 import { ConnectionPool } from './connection-pool.ts'
+import { Connections } from './connections.ts'
 import { destinationOf, type Destination } from './destination.ts'
 import type { DialContext } from './dial.ts'
 import type { EgressLimits } from './egress-limits.ts'
 import { forwardRequest } from './forward.ts'
+import { checkReach } from './function-rule.ts'
 import { Resolver, type Lookup } from './resolve.ts'
-import type { Rules } from './rules.ts'
+import type { Origin, Rules } from './rules.ts'
+import { SubrequestBudget } from './subrequest-budget.ts'
 import { parseAuthority, parseTarget, withoutTrailingDot, type Target } from './target.ts'
+import type { FunctionTraffic } from './traffic.ts'
 import { responseOn, tunnelTcp, tunnelWebSocket } from './tunnel.ts'
 
 export interface InstanceSocketOptions {
@@ -25,12 +29,27 @@ export interface InstanceSocketOptions {
   readonly limits: EgressLimits
   readonly lookup: Lookup
   readonly rules: () => Rules
+  readonly trafficOf: (functionName: string) => FunctionTraffic
+  /** An agent is there, which passes the router's reports on. */
+  readonly isWatched: boolean
+  /** Of an instance that has been claimed already. */
+  readonly functionName: string | undefined
   readonly onRefused: (refusal: { id: string; functionName: string; message: string }) => void
 }
 
+/** Who asks, and for what. */
+interface Asked {
+  readonly kind: 'http' | 'tcp'
+  readonly request: IncomingMessage
+  /** The request is over when this closes. */
+  readonly leaving: ServerResponse | Duplex
+  readonly answer: (error: IsolaError) => void
+}
+
 export class InstanceSocket {
-  /** Set when a version claims the instance; until then every request is refused. */
-  functionName: string | undefined
+  readonly budget: SubrequestBudget
+  #functionName: string | undefined
+  #traffic: FunctionTraffic | undefined
   readonly #options: InstanceSocketOptions
   readonly #server: Server
   readonly #pool: ConnectionPool
@@ -41,7 +60,7 @@ export class InstanceSocket {
   #inode: string | undefined
 
   constructor(options: InstanceSocketOptions) {
-    const { limits, lookup, rules } = options
+    const { limits, lookup, rules, functionName, isWatched } = options
     this.#options = options
     this.#dialContext = {
       resolver: new Resolver({
@@ -51,14 +70,39 @@ export class InstanceSocket {
       }),
       connectTimeoutMs: limits.connectTimeoutMs,
       addressPolicy: () => rules().addressPolicy(),
-      connections: new Set(),
+      connections: new Connections((bytesOut, bytesIn) => {
+        if (this.#traffic === undefined) return
+        this.#traffic.bytesOut += bytesOut
+        this.#traffic.bytesIn += bytesIn
+      }),
     }
+    this.budget = new SubrequestBudget({
+      limit: () => rules().ruleFor(this.#functionName ?? '').subrequests,
+      holdMs: limits.subrequestHoldMs,
+      holdReportsMax: limits.subrequestHoldReportsMax,
+      nowMs: () => performance.now(),
+      isWatched,
+      isNew: functionName === undefined,
+    })
+    if (functionName !== undefined) this.assign(functionName)
     this.#pool = new ConnectionPool(this.#dialContext, limits)
     this.#server = this.#makeServer()
   }
 
-  get id(): string {
-    return this.#options.id
+  get functionName(): string | undefined {
+    return this.#functionName
+  }
+
+  /** A version has claimed the instance; until then every request is refused. */
+  assign(functionName: string): void {
+    this.countBytes()
+    this.#functionName = functionName
+    this.#traffic = this.#options.trafficOf(functionName)
+  }
+
+  /** Adds to the function's traffic what went over the open connections since the last time. */
+  countBytes(): void {
+    this.#dialContext.connections.count()
   }
 
   /** Whether this is the socket asked for, and its file is still the one made here. */
@@ -100,7 +144,8 @@ export class InstanceSocket {
     this.#server.close()
     for (const socket of this.#callers) socket.destroy()
     this.#pool.destroy()
-    for (const socket of this.#dialContext.connections) socket.destroy()
+    this.#dialContext.connections.destroy()
+    this.budget.close()
   }
 
   #makeServer(): Server {
@@ -131,21 +176,21 @@ export class InstanceSocket {
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
     response.sendDate = false
     const answer = (error: IsolaError): void => answerError(response, error)
-    const admitted = this.#admit({ request, parse: parseTarget, leaving: response, answer })
-    if (admitted === undefined) return
-    const { target, destination } = admitted
-    const { limits } = this.#options
-    const idle = this.#dialContext.connections.size - this.#openRequests
-    if (idle > limits.idleConnectionsPerInstanceMax) this.#pool.recycle()
-    forwardRequest({
-      request,
-      response,
-      destination,
-      authority: destination.authority,
-      path: target.path,
-      pool: this.#pool,
-      idleTimeoutMs: limits.idleTimeoutMs,
-      onError: this.#onError,
+    this.#admit({ kind: 'http', request, leaving: response, answer }, (target, destination) => {
+      const { limits } = this.#options
+      // The request at hand is open and has no connection yet.
+      const idle = this.#dialContext.connections.size - (this.#openRequests - 1)
+      if (idle > limits.idleConnectionsPerInstanceMax) this.#pool.recycle()
+      forwardRequest({
+        request,
+        response,
+        destination,
+        authority: destination.authority,
+        path: target.path,
+        pool: this.#pool,
+        idleTimeoutMs: limits.idleTimeoutMs,
+        onError: this.#onError,
+      })
     })
   }
 
@@ -163,26 +208,18 @@ export class InstanceSocket {
       )
       return
     }
-    const admitted = this.#admit({ request, parse: parseTarget, leaving: socket, answer })
-    if (admitted === undefined) return
-    const { target, destination } = admitted
-    const { path } = target
-    void tunnelWebSocket({
-      ...this.#tunnel(request, socket, head),
-      destination,
-      authority: destination.authority,
-      path,
+    this.#admit({ kind: 'http', request, leaving: socket, answer }, ({ path }, destination) => {
+      const { authority } = destination
+      void tunnelWebSocket({ ...this.#tunnel(request, socket, head), destination, authority, path })
     })
   }
 
   #onConnect(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
     const answer = (error: IsolaError): void => answerError(responseOn(request, socket), error)
-    const admitted = this.#admit({ request, parse: parseAuthority, leaving: socket, answer })
-    if (admitted === undefined) return
-    // Origins are for HTTP: a TCP connection goes where it says.
-    const destination = destinationOf(admitted.target, undefined)
-    void tunnelTcp({ ...this.#tunnel(request, socket, head), destination })
+    this.#admit({ kind: 'tcp', request, leaving: socket, answer }, (_target, destination) => {
+      void tunnelTcp({ ...this.#tunnel(request, socket, head), destination })
+    })
   }
 
   #tunnel(request: IncomingMessage, socket: Duplex, head: Buffer) {
@@ -190,40 +227,46 @@ export class InstanceSocket {
     return { request, socket, head, limits, dialContext: this.#dialContext, onError: this.#onError }
   }
 
-  /** Counts the request in and finds its way, or answers why not. It is counted out when `leaving` closes. */
-  #admit(options: {
-    readonly request: IncomingMessage
-    readonly parse: (text: string) => Target
-    readonly leaving: ServerResponse | Duplex
-    readonly answer: (error: IsolaError) => void
-  }): { target: Target; destination: Destination } | undefined {
-    const { request, parse, leaving, answer } = options
+  /** Counts the request in, finds its way and calls `go`, at once or when its budget is known; or answers why not. */
+  #admit(asked: Asked, go: (target: Target, destination: Destination) => void): void {
+    const { request, kind, leaving } = asked
+    let target: Target
+    let destination: Destination
     try {
       const functionName = this.#checkAllowance()
-      const target = parse(request.url ?? '')
-      const host = withoutTrailingDot(target.hostname)
-      const path = target.path.split('?', 1)[0] ?? '/'
-      const destination = destinationOf(target, this.#options.rules().originFor(functionName, host, path))
-      this.#openRequests += 1
-      leaving.once('close', () => {
-        this.#openRequests -= 1
-      })
-      return { target, destination }
+      target = kind === 'tcp' ? parseAuthority(request.url ?? '') : parseTarget(request.url ?? '')
+      const rules = this.#options.rules()
+      // Origins are for HTTP: a TCP connection goes where it says.
+      const origin = kind === 'tcp' ? undefined : originOf(rules, functionName, target)
+      destination = destinationOf(target, origin)
+      // An origin is the operator's own word on where the function goes.
+      if (origin === undefined) checkReach(rules.ruleFor(functionName), { ...target, functionName })
     } catch (error) {
-      const refusal = isIsolaError(error)
-        ? error
-        : new IsolaError('internal', String(error), { cause: error })
-      this.#onError(refusal)
-      answer(refusal)
-      return undefined
+      this.#refuse(asked, error)
+      return
+    }
+    this.#openRequests += 1
+    leaving.once('close', () => {
+      this.#openRequests -= 1
+    })
+    const taken = this.budget.take()
+    if (taken === 'taken') go(target, destination)
+    else if (taken === 'never') this.#refuse(asked, this.#overBudget())
+    else {
+      const held = this.budget.hold((isAllowed) => {
+        if (isAllowed) go(target, destination)
+        else this.#refuse(asked, this.#overBudget())
+      })
+      leaving.once('close', () => this.budget.giveUp(held))
     }
   }
 
   #checkAllowance(): string {
     const { requestsPerInstanceMax } = this.#options.limits
-    if (this.functionName === undefined) {
+    if (this.#functionName === undefined || this.#traffic === undefined) {
       throw new IsolaError('egress_refused', 'request refused: this instance has no function yet')
     }
+    this.#traffic.requests += 1
     if (this.#openRequests >= requestsPerInstanceMax) {
       throw new IsolaError(
         'egress_refused',
@@ -231,14 +274,38 @@ export class InstanceSocket {
           'read or cancel responses and close sockets before opening more',
       )
     }
-    return this.functionName
+    return this.#functionName
+  }
+
+  #overBudget(): IsolaError {
+    const functionName = this.#functionName ?? ''
+    const limit = this.#options.rules().ruleFor(functionName).subrequests
+    const { made, sharing } = this.budget
+    return new IsolaError(
+      'subrequest_limit_exceeded',
+      `function "${functionName}" has made ${made} outgoing requests for ${sharing === 1 ? 'one request' : `${sharing} requests at the same time`} ` +
+        `and its limit is ${limit} for each: make fewer, or raise the limit with: ` +
+        `isola limits ${functionName} --subrequests N`,
+      { details: { limit, made, requests: sharing } },
+    )
+  }
+
+  #refuse({ answer }: Asked, error: unknown): void {
+    const refusal = isIsolaError(error) ? error : new IsolaError('internal', String(error), { cause: error })
+    this.#onError(refusal)
+    answer(refusal)
   }
 
   readonly #onError = (error: IsolaError): void => {
-    if (error.code !== 'egress_refused') return
+    if (error.code !== 'egress_refused' && error.code !== 'subrequest_limit_exceeded') return
+    if (this.#traffic !== undefined) this.#traffic.refused += 1
     const { id, onRefused } = this.#options
-    onRefused({ id, functionName: this.functionName ?? '', message: error.message })
+    onRefused({ id, functionName: this.#functionName ?? '', message: error.message })
   }
+}
+
+function originOf(rules: Rules, functionName: string, { hostname, path }: Target): Origin | undefined {
+  return rules.originFor(functionName, withoutTrailingDot(hostname), path.split('?', 1)[0] ?? '/')
 }
 
 function inodeOf(path: string): string | undefined {

@@ -40,12 +40,15 @@ const server = await listenForChannels(stagingPath, (socket) => {
       else void proxy.handle(message)
     },
     onClose() {
-      if (agent === channel) agent = undefined
+      if (agent !== channel) return
+      agent = undefined
+      void proxy.setAgent(false)
     },
   })
   // The newest agent is the one: an older connection is of a process that is gone or going.
   agent?.close()
   agent = channel
+  void proxy.setAgent(true)
   channel.send({ type: 'hello', pid: process.pid })
 })
 server.on('error', (error) => report(`control socket: ${error.message}`))
@@ -56,6 +59,8 @@ ownInode = inode(controlPath)
 setInterval(() => {
   if (inode(controlPath) !== ownInode) void stop()
 }, EGRESS_LIMITS.orphanCheckMs)
+
+setInterval(() => proxy.reportTraffic(), EGRESS_LIMITS.trafficReportMs)
 
 process.on('SIGTERM', () => void stop())
 // Ctrl-C reaches the whole terminal; functions that drain still need their way out, so the agent decides.

@@ -3,12 +3,14 @@ import { IsolaError } from '../../sdk/model/errors.ts'
 import { parseOrigin, parseRoutePattern, type RoutePattern } from '../../sdk/model/route.ts'
 import type { EgressRules } from '../pool/wire.ts'
 import { addressKey, isLoopback, parseCidr, type AddressPolicy, type Cidr } from './addresses.ts'
+import { compileRule, DEFAULT_RULE, type FunctionRule } from './function-rule.ts'
 
 /** `EgressRules`, compiled once per message and swapped whole. */
 export interface Rules {
   addressPolicy(): AddressPolicy
   /** Where the operator sends this function's requests for that host and path. */
   originFor(functionName: string, host: string, path: string): Origin | undefined
+  ruleFor(functionName: string): FunctionRule
 }
 
 export interface Origin {
@@ -52,11 +54,15 @@ export function compileRules({ rules, interfaceAddresses, onProblem }: RulesOpti
       .filter((route): route is OriginRoute => route !== undefined)
     routesByFunction.set(functionName, routes.sort(moreSpecificFirst))
   }
+  const ruleByFunction = new Map(
+    Object.entries(rules.limits).map(([functionName, limits]) => [functionName, compileRule(limits)]),
+  )
   return {
     addressPolicy: () => ({ allowed, own: ownKeys([...rules.ownAddresses, ...interfaceAddresses()]) }),
     originFor(functionName, host, path) {
       return routesByFunction.get(functionName)?.find(({ pattern }) => matches(pattern, host, path))?.origin
     },
+    ruleFor: (functionName) => ruleByFunction.get(functionName) ?? DEFAULT_RULE,
   }
 }
 

@@ -1,5 +1,7 @@
 import { join } from 'node:path'
-import type { AgentToEgress, EgressRules, EgressToAgent } from '../pool/wire.ts'
+import type { Head } from '../../sdk/model/function.ts'
+import { DEFAULT_FUNCTION_LIMITS, mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
+import type { AgentToEgress, EgressRules, EgressToAgent, InstanceLoad } from '../pool/wire.ts'
 import { ProcessLink } from './process-link.ts'
 
 /**
@@ -13,10 +15,16 @@ interface HeldSocket {
   functionName?: string
 }
 
+export type EgressTraffic = Omit<Extract<EgressToAgent, { type: 'traffic' }>, 'type'>
+
+type EgressLoad = Extract<AgentToEgress, { type: 'load' }>['instances'][number]
+
 export interface EgressHoldOptions {
   readonly runPath: string
   readonly logsPath: string
   onLog(line: { id: string; functionName: string; message: string }): void
+  /** What went through, by function: sums since the proxy that `epoch` names started. */
+  onTraffic?(traffic: EgressTraffic): void
   onEvent(line: string): void
 }
 
@@ -26,7 +34,9 @@ export class EgressHold {
   readonly link: ProcessLink<EgressToAgent, AgentToEgress>
   readonly #socketById = new Map<string, HeldSocket>()
   readonly #listeningById = new Map<string, (failure?: string) => void>()
-  #rules: EgressRules = { allowedCidrs: [], ownAddresses: [], origins: {} }
+  /** As it was last told. */
+  readonly #loadById = new Map<string, EgressLoad>()
+  #rules: EgressRules = { allowedCidrs: [], ownAddresses: [], origins: {}, limits: {} }
 
   constructor(options: EgressHoldOptions) {
     const socketPath = join(options.runPath, 'egress.sock')
@@ -46,11 +56,16 @@ export class EgressHold {
           const socket = this.#socketById.get(id)
           if (socket !== undefined) send({ type: 'listen', ...socket })
         }
+        send({ type: 'load', instances: [...this.#loadById.values()] })
       },
       onMessage: (message) => {
         if (message.type === 'listening') this.#listeningById.get(message.id)?.()
         else if (message.type === 'listen-failed') this.#listeningById.get(message.id)?.(message.message)
         else if (message.type === 'log') for (const line of message.lines) options.onLog(line)
+        else if (message.type === 'traffic') {
+          const { epoch, functions } = message
+          options.onTraffic?.({ epoch, functions })
+        }
       },
     })
   }
@@ -58,6 +73,25 @@ export class EgressHold {
   setRules(rules: EgressRules): void {
     this.#rules = rules
     this.link.send({ type: 'rules', rules })
+  }
+
+  /**
+   * The router's report, of which the proxy gets what changed. While anything is in flight it gets a message even if that is
+   * nothing: it counts them to know that it has heard all there is to hear.
+   */
+  onLoad(instances: readonly InstanceLoad[]): void {
+    const changed: EgressLoad[] = []
+    let isAtWork = false
+    for (const { id, started, inFlight } of instances) {
+      if (!this.#socketById.has(id)) continue
+      isAtWork ||= inFlight > 0
+      const told = this.#loadById.get(id)
+      if (told?.started === started && told.inFlight === inFlight) continue
+      const load = { id, started, inFlight }
+      this.#loadById.set(id, load)
+      changed.push(load)
+    }
+    if (isAtWork || changed.length > 0) this.link.send({ type: 'load', instances: changed })
   }
 
   /** Resolves when an instance can connect to the socket. */
@@ -86,6 +120,20 @@ export class EgressHold {
 
   close(id: string): void {
     this.#socketById.delete(id)
+    this.#loadById.delete(id)
     this.link.send({ type: 'close', id })
   }
+}
+
+/** What the proxy enforces, of the functions that do not have the defaults. Neither limit is part of a version. */
+export function egressLimitsOf(head: Head): EgressRules['limits'] {
+  const limits: Record<string, EgressRules['limits'][string]> = {}
+  const { ceiling, limits: ofFleet } = head.settings ?? {}
+  for (const record of Object.values(head.functions)) {
+    const { subrequests, egress } = mergeFunctionLimits(ceiling, ofFleet, record.limits)
+    const isDefault =
+      subrequests === DEFAULT_FUNCTION_LIMITS.subrequests && egress === DEFAULT_FUNCTION_LIMITS.egress
+    if (!isDefault) limits[record.name] = { subrequests, egress }
+  }
+  return limits
 }

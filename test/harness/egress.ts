@@ -9,7 +9,12 @@ import { EgressProxy } from '../../runtime/egress/egress-proxy.ts'
 import type { EgressLimits } from '../../runtime/egress/egress-limits.ts'
 import type { Lookup } from '../../runtime/egress/resolve.ts'
 
-export const LOOPBACK_RULES: EgressRules = { allowedCidrs: ['127.0.0.0/8'], ownAddresses: [], origins: {} }
+export const LOOPBACK_RULES: EgressRules = {
+  allowedCidrs: ['127.0.0.0/8'],
+  ownAddresses: [],
+  origins: {},
+  limits: {},
+}
 
 export interface EgressUnderTest {
   readonly proxy: EgressProxy
@@ -25,7 +30,13 @@ export interface EgressUnderTest {
 const everythingIsLocal: Lookup = () => Promise.resolve([{ address: '127.0.0.1', family: 4 }])
 
 export async function startEgress(
-  options: { rules?: Partial<EgressRules>; limits?: Partial<EgressLimits>; lookup?: Lookup } = {},
+  options: {
+    rules?: Partial<EgressRules>
+    limits?: Partial<EgressLimits>
+    lookup?: Lookup
+    /** Whether an agent is there, whose reports a test brings with `handle`. */
+    hasAgent?: boolean
+  } = {},
 ): Promise<EgressUnderTest> {
   const directory = temporaryDirectory()
   const socketPath = join(directory, 'egress.sock')
@@ -37,6 +48,7 @@ export async function startEgress(
     onProblem: (message) => void problems.push(message),
     limits: { ...EGRESS_LIMITS, ...options.limits },
   })
+  if (options.hasAgent === true) await proxy.setAgent(true)
   await proxy.handle({ type: 'rules', rules: { ...LOOPBACK_RULES, ...options.rules } })
   await proxy.handle({ type: 'listen', id: 'i1', socketPath, uid: process.getuid?.() ?? 0 })
   await proxy.handle({ type: 'assign', id: 'i1', functionName: 'shop' })
