@@ -11,8 +11,10 @@ import { deleteFunction } from './delete-function.ts'
 import { deploy } from './deploy.ts'
 import { errorResponse } from './error-response.ts'
 import { findFunction } from './find-function.ts'
+import { getLimits, setLimits } from './function-limits.ts'
 import { listVersions } from './list-versions.ts'
 import { openLogStream } from './log-stream.ts'
+import { getPolicy, setPolicy } from './policy.ts'
 import type { ControlPorts } from './ports.ts'
 import { readBody, readJson } from './request-body.ts'
 import { rollback } from './rollback.ts'
@@ -21,14 +23,17 @@ import {
   addRouteRequestSchema,
   deployRequestSchema,
   missingBlobsRequestSchema,
-  policyRequestSchema,
+  patchRequestSchema,
   removeRouteRequestSchema,
   rollbackRequestSchema,
+  settingsRequestSchema,
   trafficRequestSchema,
   versionRequestSchema,
 } from './schema.ts'
-import { setPolicy } from './set-policy.ts'
+import { readActor, type ChangeRequest } from './setting-change.ts'
+import { getSettings, setSettings } from './settings.ts'
 import { setTraffic } from './traffic.ts'
+import { parseUsageQuery } from './usage-query.ts'
 
 export interface ControlApiOptions {
   /** What clients must send as `authorization: Bearer <token>`. */
@@ -142,11 +147,38 @@ function endpoints(
         removeRoute(ports, name, await readJson(context.req.raw, removeRouteRequestSchema)),
     },
     '/v1/functions/:name/policy': {
-      PUT: async (context, name) =>
-        setPolicy(ports, name, await readJson(context.req.raw, policyRequestSchema)),
+      GET: (_, name) => getPolicy(ports, name),
+      PUT: async (context, name) => setPolicy(ports, name, await readChange(context)),
+    },
+    '/v1/functions/:name/limits': {
+      GET: (_, name) => getLimits(ports, name),
+      PUT: async (context, name) => setLimits(ports, name, await readChange(context)),
+    },
+    '/v1/settings': {
+      GET: () => getSettings(ports),
+      PUT: async (context) => {
+        const by = actorOf(context)
+        return setSettings(ports, { ...(await readJson(context.req.raw, settingsRequestSchema)), by })
+      },
+    },
+    '/v1/usage': { GET: (context) => ports.usage(parseUsageQuery(context.req.query(), Date.now())) },
+    '/metrics': {
+      GET: async (context) => {
+        const { contentType, text } = await ports.metrics()
+        return context.body(text, 200, { 'content-type': contentType })
+      },
     },
     '/v1/functions/:name/logs': { GET: (context, name) => streamLogs(ports, options, context, name) },
   }
+}
+
+function actorOf(context: Context<Env>): string {
+  return readActor(context.req.header('isola-actor'))
+}
+
+async function readChange(context: Context<Env>): Promise<ChangeRequest> {
+  const by = actorOf(context)
+  return { patch: await readJson(context.req.raw, patchRequestSchema), by }
 }
 
 async function missingBlobs(ports: ControlPorts, digests: readonly string[]): Promise<string[]> {

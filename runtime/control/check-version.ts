@@ -163,15 +163,17 @@ function checkCompatibility(request: VersionRequest): void {
   }
 }
 
-function checkLimits(limits: Partial<VersionLimits>): VersionLimits {
-  const cpuMs = limits.cpuMs ?? INSTANCE_LIMITS.cpuMsDefault
-  const memoryMib = limits.memoryMib ?? INSTANCE_LIMITS.memoryMibDefault
+/** Only what was asked for: the rest is the fleet's to say. */
+function checkLimits({ cpuMs, memoryMib }: Partial<VersionLimits>): Partial<VersionLimits> {
   const { cpuMsMax, memoryMibMin, memoryMibMax } = INSTANCE_LIMITS
-  if (!Number.isInteger(cpuMs) || cpuMs < 1 || cpuMs > cpuMsMax) {
+  if (cpuMs !== undefined && (!Number.isInteger(cpuMs) || cpuMs < 1 || cpuMs > cpuMsMax)) {
     refuse(`limit cpuMs is ${cpuMs}: give a whole number from 1 to ${cpuMsMax}`)
   }
-  if (!Number.isInteger(memoryMib) || memoryMib < memoryMibMin || memoryMib > memoryMibMax) {
+  if (
+    memoryMib !== undefined &&
+    (!Number.isInteger(memoryMib) || memoryMib < memoryMibMin || memoryMib > memoryMibMax)
+  ) {
     refuse(`limit memoryMib is ${memoryMib}: give a whole number from ${memoryMibMin} to ${memoryMibMax}`)
   }
-  return { cpuMs, memoryMib }
+  return { ...(cpuMs !== undefined && { cpuMs }), ...(memoryMib !== undefined && { memoryMib }) }
 }

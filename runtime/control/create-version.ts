@@ -4,6 +4,7 @@ import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { versionId } from '../registry/version-id.ts'
 import { checkBlobs, checkVersion } from './check-version.ts'
 import { findFunction } from './find-function.ts'
+import { checkVersionLimits } from './function-limits.ts'
 import { untilLive } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
 import { swapFunction } from './swap-function.ts'
@@ -39,6 +40,7 @@ export async function startVersion(
   request: VersionRequest,
 ): Promise<{ readonly version: Version; readonly trialMs: number }> {
   const content = checkVersion(request)
+  checkVersionLimits(ports.registry.head, content.limits)
   await checkBlobs(ports.registry, content.modules)
   const version: Version = {
     id: versionId(parseFunctionName(functionName), content),

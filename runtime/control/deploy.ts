@@ -7,7 +7,6 @@ import {
   type Head,
 } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
-import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import { startVersion, withRecentVersion } from './create-version.ts'
 import { deployResult, newDeployment } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
@@ -72,7 +71,7 @@ function planDeploy(options: {
     routes,
     baseDomainHost: request.baseDomainHost,
     previewHosts: request.previewHosts,
-    policy: existing?.policy ?? DEFAULT_POLICY,
+    policy: existing?.policy ?? {},
   }
 }
 

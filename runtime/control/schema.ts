@@ -57,8 +57,17 @@ export const addRouteRequestSchema = z.strictObject({ pattern: z.string(), origi
 
 export const removeRouteRequestSchema = z.strictObject({ pattern: z.string() })
 
-/** The fields are checked by `parsePolicy`, which names each bound. */
-export const policyRequestSchema = z.record(z.string(), z.unknown())
+/** The fields are checked by the parsers of `sdk/model`, which name each bound. No field is lost on the way to them. */
+export const patchRequestSchema = z.custom<Readonly<Record<string, unknown>>>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  'Invalid input: expected object',
+)
+
+export const settingsRequestSchema = z.strictObject({
+  policy: patchRequestSchema.optional(),
+  limits: patchRequestSchema.optional(),
+  ceiling: patchRequestSchema.optional(),
+})
 
 export const missingBlobsRequestSchema = z.strictObject({
   digests: z.array(sha256).max(BUNDLE_LIMITS.modulesCountMax),

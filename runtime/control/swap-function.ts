@@ -3,7 +3,8 @@ import type { ControlPorts } from './ports.ts'
 
 /**
  * Replaces one function's record in one swap of the head. The record returned is the one this change made: swaps that
- * arrive together are written together, and the head may already hold what a later one made of it.
+ * arrive together are written together, and the head may already hold what a later one made of it. A change that returns
+ * the record it found writes nothing.
  */
 export async function swapFunction(
   ports: ControlPorts,
@@ -12,6 +13,7 @@ export async function swapFunction(
   let made: FunctionRecord | undefined
   const head = await ports.registry.swap((head) => {
     made = change(head)
+    if (made === head.functions[made.name]) return head.functions
     return { ...head.functions, [made.name]: made }
   })
   if (made === undefined) throw new Error('a swap resolved without asking for its change')

@@ -9,12 +9,15 @@ export interface NodeAddress {
   /** `http://host:port` of a node's control API, as "isola up" prints it. */
   readonly controlUrl: string
   readonly token: string
+  /** Who changes something, recorded with changes of policy and limits: printable ASCII, e.g. `anna@laptop`. @default `token` */
+  readonly actor?: string
 }
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
-  /** Segments after `/v1/`; each is escaped. */
+  /** Segments after `/v1/`, or after `/` where `root` says so; each is escaped. */
   readonly path: readonly string[]
+  readonly root?: true
   readonly query?: Readonly<Record<string, string>>
   /** Bytes are sent as they are, anything else as JSON. */
   readonly body?: unknown
@@ -27,8 +30,9 @@ export type Send = (call: Call) => Promise<Response>
 /** Throws `invalid_argument` for an address that is none. */
 export function createSend(address: NodeAddress): Send {
   const base = parseControlUrl(address.controlUrl)
-  return async ({ method, path, query, body, signal }) => {
-    const url = new URL(`/v1/${path.map((segment) => encodeURIComponent(segment)).join('/')}`, base)
+  return async ({ method, path, root, query, body, signal }) => {
+    const segments = root === true ? path : ['v1', ...path]
+    const url = new URL(`/${segments.map((segment) => encodeURIComponent(segment)).join('/')}`, base)
     for (const [key, value] of Object.entries(query ?? {})) url.searchParams.set(key, value)
     const bytes = body instanceof Uint8Array
     let response: Response
@@ -37,6 +41,7 @@ export function createSend(address: NodeAddress): Send {
         method,
         headers: {
           authorization: `Bearer ${address.token}`,
+          ...(address.actor !== undefined && { 'isola-actor': address.actor }),
           ...(body !== undefined && {
             'content-type': bytes ? 'application/octet-stream' : 'application/json',
           }),
@@ -55,14 +60,18 @@ export function createSend(address: NodeAddress): Send {
   }
 }
 
-/** The JSON of an answer. Throws `node_unreachable` where it breaks off, or is not JSON. */
-export async function readJson<T>(controlUrl: string, response: Response): Promise<T> {
-  let text: string
+/** Throws `node_unreachable` where the answer breaks off. */
+export async function readText(controlUrl: string, response: Response): Promise<string> {
   try {
-    text = await response.text()
+    return await response.text()
   } catch (error) {
     throw unreachable(controlUrl, error)
   }
+}
+
+/** The JSON of an answer. Throws `node_unreachable` where it breaks off, or is not JSON. */
+export async function readJson<T>(controlUrl: string, response: Response): Promise<T> {
+  const text = await readText(controlUrl, response)
   try {
     return JSON.parse(text) as T
   } catch {

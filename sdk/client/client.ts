@@ -2,8 +2,13 @@ import type { Bundle, Module, ModuleRef } from '../model/bundle.ts'
 import type {
   DeployRequest,
   DeployResult,
+  LimitsView,
+  PolicyView,
   RouteEntry,
+  SettingsRequest,
+  SettingsView,
   TrafficRequest,
+  UsageQuery,
   VersionRequest,
   VersionSummary,
 } from '../model/control.ts'
@@ -11,8 +16,10 @@ import { isIsolaError } from '../model/errors.ts'
 import type { FunctionRecord, Version } from '../model/function.ts'
 import type { LogLine } from '../model/log-line.ts'
 import type { NodeStatus } from '../model/node-status.ts'
-import type { Policy } from '../model/policy.ts'
-import { createSend, parseControlUrl, readJson, type Call, type NodeAddress } from './call.ts'
+import type { FunctionLimitsChange } from '../model/function-limits.ts'
+import type { PolicyChange } from '../model/policy.ts'
+import type { UsageReport } from '../model/usage.ts'
+import { createSend, parseControlUrl, readJson, readText, type Call, type NodeAddress } from './call.ts'
 import { readLogLines } from './log-lines.ts'
 import { uploadBlobs, type UploadOptions } from './upload-blobs.ts'
 
@@ -49,8 +56,19 @@ export interface ControlClient {
     functionName: string,
     route: { readonly pattern: string },
   ): Promise<{ readonly generation: number }>
-  setPolicy(functionName: string, patch: Partial<Policy>): Promise<FunctionRecord>
 
+  getPolicy(functionName: string): Promise<PolicyView>
+  /** Fields to set, and `null` for those that shall come from the fleet again. In force when it resolves. */
+  setPolicy(functionName: string, change: PolicyChange): Promise<PolicyView>
+  getLimits(functionName: string): Promise<LimitsView>
+  setLimits(functionName: string, change: FunctionLimitsChange): Promise<LimitsView>
+  getSettings(): Promise<SettingsView>
+  /** Of the fleet: all of it, or nothing. */
+  setSettings(change: SettingsRequest): Promise<SettingsView>
+
+  usage(query?: UsageQuery): Promise<UsageReport>
+  /** Prometheus text exposition format. */
+  metrics(): Promise<string>
   /** Oldest first. With `follow` it goes on until `signal` aborts or the loop is left. */
   logs(functionName: string, options?: LogOptions): AsyncIterable<LogLine>
 }
@@ -104,7 +122,20 @@ export function createClient(address: NodeAddress): ControlClient {
     listRoutes: async () => (await json<{ routes: RouteEntry[] }>('GET', ['routes'])).routes,
     addRoute: (name, route) => json('PUT', ['functions', name, 'routes'], route),
     removeRoute: (name, route) => json('DELETE', ['functions', name, 'routes'], route),
-    setPolicy: (name, patch) => json('PUT', ['functions', name, 'policy'], patch),
+    getPolicy: (name) => json('GET', ['functions', name, 'policy']),
+    setPolicy: (name, change) => json('PUT', ['functions', name, 'policy'], change),
+    getLimits: (name) => json('GET', ['functions', name, 'limits']),
+    setLimits: (name, change) => json('PUT', ['functions', name, 'limits'], change),
+    getSettings: () => json('GET', ['settings']),
+    setSettings: (change) => json('PUT', ['settings'], change),
+    async usage({ sinceMs, functionName } = {}) {
+      const query = {
+        ...(sinceMs !== undefined && { since: new Date(sinceMs).toISOString() }),
+        ...(functionName !== undefined && { function: functionName }),
+      }
+      return readJson(controlUrl, await send({ method: 'GET', path: ['usage'], query }))
+    },
+    metrics: async () => readText(controlUrl, await send({ method: 'GET', root: true, path: ['metrics'] })),
     async *logs(name, { lines, follow, signal } = {}) {
       const query = {
         ...(lines !== undefined && { lines: String(lines) }),

@@ -16,6 +16,7 @@ import type { Bundle, Module } from '../../sdk/model/bundle.ts'
 import type { DeployBundleOptions } from '../../sdk/client/client.ts'
 import type { Version } from '../../sdk/model/function.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
+import type { ScalingStatus } from '../../sdk/model/node-status.ts'
 import { createRegistryPlace, type RegistryPlace } from './registry-fixture.ts'
 
 export const TOKEN = 'a-token-of-the-tests'
@@ -35,6 +36,9 @@ export interface ControlPlace extends RegistryPlace {
     whenLive: (generation: number) => Promise<void>
     httpPort: number
     past: LogLine[]
+    scaling: ScalingStatus[]
+    usage: ControlPorts['usage']
+    metrics: ControlPorts['metrics']
   }
   /** Listeners of followed logs. */
   readonly followers: Set<(line: LogLine) => void>
@@ -60,6 +64,9 @@ export async function openControlPlace(
     whenLive: async () => undefined,
     httpPort: 8080,
     past: [],
+    scaling: [],
+    usage: async () => ({ hours: [], lagS: 10 }),
+    metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'isola_up 1\n' }),
   }
   const ports: ControlPorts = {
     registry,
@@ -80,8 +87,12 @@ export async function openControlPlace(
       generation: registry.head.generation,
       sandbox: 'none',
       limits: 'none',
+      budget: { memoryMib: 1_024, cpus: 2 },
+      scaling: node.scaling,
       processes: [],
     }),
+    usage: (query) => node.usage(query),
+    metrics: () => node.metrics(),
     logs: {
       read: async (functionName, { lines }) =>
         node.past.filter((line) => line.functionName === functionName).slice(-lines || node.past.length),

@@ -46,6 +46,8 @@ export async function deployModules(bucket: Bucket, code: string): Promise<strin
     status: () => {
       throw new Error('not asked for')
     },
+    usage: async () => ({ hours: [], lagS: 0 }),
+    metrics: async () => ({ contentType: 'text/plain', text: '' }),
     logs: { read: async () => [], follow: () => () => undefined },
   }
   const result = await deploy(ports, 'shop', {
