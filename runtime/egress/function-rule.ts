@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { DEFAULT_FUNCTION_LIMITS, type EgressLimit } from '../../sdk/model/function-limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { EgressRules } from '../pool/wire.ts'
@@ -56,7 +57,8 @@ function isListed({ exact, suffixes }: HostList, host: string): boolean {
   if (exact.has(host)) return true
   // A name never has a colon: `::ffff:192.0.2.1` and its like are known by the one spelling of their address.
   if (host.includes(':')) return exact.has(addressKey(host) ?? host)
-  // ".example.com" alone has no host in front of it.
+  // An address has no subdomains, and ".example.com" no host in front of it.
+  if (isIP(host) !== 0) return false
   return suffixes.some((suffix) => host.length > suffix.length && host.endsWith(suffix))
 }
 
