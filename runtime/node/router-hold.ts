@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
-import type { AgentToRouter, RouterToAgent } from '../pool/wire.ts'
+import type { AgentToRouter, InstanceLoad, RouterToAgent } from '../pool/wire.ts'
 import { ProcessLink } from './process-link.ts'
+import type { RouterMetrics } from '../../sdk/model/router-metrics.ts'
 import type { Supervisor } from './supervisor.ts'
 
 /** The agent's hold on the router: what it must know after every connection, and what becomes of its messages. */
@@ -16,6 +17,9 @@ export interface RouterHoldOptions {
   readonly port: number
   readonly supervisor: Supervisor
   onLog(line: LogLine): void
+  onMetrics(metrics: RouterMetrics): void
+  /** Beside the supervisor: whoever counts by what the router says of instances. */
+  onLoad(instances: readonly InstanceLoad[]): void
   onEvent(line: string): void
 }
 
@@ -135,6 +139,15 @@ export class RouterHold {
         return
       case 'load':
         supervisor.onLoad(message.instances, message.versions)
+        this.#options.onLoad(message.instances)
+        return
+      case 'metrics':
+        this.#options.onMetrics(message.metrics)
+        return
+      case 'instance-paused':
+      case 'pause-refused':
+      case 'instance-resumed':
+        supervisor.onPause(message)
         return
       case 'instance-drained':
         supervisor.onDrained(message.id)

@@ -1,21 +1,27 @@
-import type { Head } from '../../sdk/model/function.ts'
+import type { FunctionRecord, Head } from '../../sdk/model/function.ts'
+import { mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
+import { mergePolicy } from '../../sdk/model/policy.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
 import type { EgressRules } from '../pool/wire.ts'
 
-/** What the router needs of a head. */
+/** What the router needs of a head: policy and limits as they are in force. */
 export function snapshotOf(head: Head, baseDomain: string): Snapshot {
   return {
     generation: head.generation,
     baseDomain,
-    functions: Object.values(head.functions).map((record) => ({
-      name: record.name,
-      kind: record.kind,
-      shares: record.deployment.shares,
-      patterns: record.routes.map(({ pattern }) => pattern),
-      baseDomainHost: record.baseDomainHost,
-      previewVersionIds: record.previewHosts ? record.recentVersionIds : [],
-      policy: record.policy,
-    })),
+    functions: Object.values(head.functions).map((record) => {
+      const { wallMs, requestBytes, responseBytes } = limitsOf(head, record)
+      return {
+        name: record.name,
+        kind: record.kind,
+        shares: record.deployment.shares,
+        patterns: record.routes.map(({ pattern }) => pattern),
+        baseDomainHost: record.baseDomainHost,
+        previewVersionIds: record.previewHosts ? record.recentVersionIds : [],
+        policy: mergePolicy(head.settings?.policy, record.policy),
+        limits: { wallMs, requestBytes, responseBytes },
+      }
+    }),
   }
 }
 
@@ -29,4 +35,19 @@ export function originsOf(head: Head): EgressRules['origins'] {
       return origins.length === 0 ? [] : [[record.name, origins]]
     }),
   )
+}
+
+/** What each function may send out. */
+export function egressLimitsOf(head: Head): EgressRules['limits'] {
+  return Object.fromEntries(
+    Object.values(head.functions).map((record) => {
+      const { subrequests, egress } = limitsOf(head, record)
+      return [record.name, { subrequests, egress }]
+    }),
+  )
+}
+
+/** Of all versions alike: what a version asks for itself is CPU and memory only. */
+function limitsOf(head: Head, record: FunctionRecord): ReturnType<typeof mergeFunctionLimits> {
+  return mergeFunctionLimits(head.settings?.ceiling, head.settings?.limits, record.limits)
 }

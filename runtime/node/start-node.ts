@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { networkInterfaces } from 'node:os'
-import { serve } from '@hono/node-server'
-import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
+import { join } from 'node:path'
+import { IsolaError } from '../../sdk/model/errors.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
+import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
 import type { InstanceDriver, LogSink } from '../pool/driver.ts'
 import { createIsolateDriver } from '../isolate/driver.ts'
@@ -11,13 +11,18 @@ import { openEmbeddedBucket } from '../registry/embedded-bucket.ts'
 import { openRegistry } from '../registry/registry-store.ts'
 import type { Registry } from '../registry/registry.ts'
 import { createControlApi } from '../control/api.ts'
-import type { ControlPorts } from '../control/ports.ts'
+import type { NodeBudget } from '../pool/node-events.ts'
+import { ArrivalHistory } from './arrival-history.ts'
+import { controlPorts } from './control-ports.ts'
+import { listenForControl } from './control-server.ts'
 import { openDataDirectory, type DataDirectory } from './data-directory.ts'
 import { EgressHold } from './egress-hold.ts'
 import { LogStore } from './log-store.ts'
+import { ownAddresses, parseAddress, urlHost, type Address } from './node-address.ts'
+import { nodeBudget } from './node-budget.ts'
 import { killIfThere } from './process-link.ts'
 import { RouterHold } from './router-hold.ts'
-import { originsOf, snapshotOf } from './snapshot.ts'
+import { egressLimitsOf, originsOf, snapshotOf } from './snapshot.ts'
 import { describeNode } from './status.ts'
 import { Supervisor } from './supervisor.ts'
 
@@ -35,8 +40,9 @@ export interface NodeOptions {
   /** CIDR blocks that functions may reach although they are private. */
   readonly allowEgress: readonly string[]
   readonly sandbox: SandboxChoice
-  /** Instances started ahead and waiting for a function. @default 2 */
-  readonly blanks?: number
+  /** What instances may use together. @default what the machine grants, less what the node needs itself */
+  readonly memoryMib?: number | undefined
+  readonly cpus?: number | undefined
   onEvent(line: string): void
 }
 
@@ -47,6 +53,7 @@ export interface RunningNode {
   readonly token: string
   readonly sandbox: string
   readonly limits: string
+  readonly budget: NodeBudget
   /** Instances taken over from an agent that died. */
   readonly adopted: number
   readonly stopped: Promise<void>
@@ -58,11 +65,11 @@ export interface RunningNode {
 
 const COLLECT_EVERY_MS = 3_600_000
 const COLLECT_GRACE_MS = 3_600_000
-const BLANKS_DEFAULT = 2
 
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const http = parseAddress(options.http, '--http')
   const control = parseAddress(options.control, '--control')
+  const budget = nodeBudget({ memoryMib: options.memoryMib, cpus: options.cpus })
   const data = openDataDirectory(options.dataDirectory)
   const registry = await openRegistry({
     bucket: openEmbeddedBucket({ directory: data.bucketPath }),
@@ -71,7 +78,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   })
   const undo: (() => Promise<void> | void)[] = [() => registry.close()]
   try {
-    return await startParts(options, { http, control, data, registry, undo })
+    return await startParts(options, { http, control, budget, data, registry, undo })
   } catch (error) {
     for (const step of undo.toReversed()) await step()
     throw error
@@ -81,6 +88,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 interface Parts {
   readonly http: Address
   readonly control: Address
+  readonly budget: NodeBudget
   readonly data: DataDirectory
   readonly registry: Registry
   /** What to take back if a later part does not start. */
@@ -88,10 +96,10 @@ interface Parts {
 }
 
 async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNode> {
-  const { http, control, data, registry, undo } = parts
+  const { http, control, budget, data, registry, undo } = parts
   const { onEvent } = options
   // First of all: a port that is taken must not cost the instances that an earlier agent left.
-  const server = await listen(control)
+  const server = await listenForControl(control)
   undo.push(() => server.close())
   const logs = new LogStore(data.logsPath, onEvent)
   const log: LogSink = (line) => logs.append(line)
@@ -111,6 +119,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       allowedCidrs: options.allowEgress,
       ownAddresses: ownAddresses(),
       origins: originsOf(head),
+      limits: egressLimitsOf(head),
     })
   setRules(registry.head)
   const driver: InstanceDriver = await createIsolateDriver({
@@ -119,6 +128,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     egress,
     log,
     sandbox: options.sandbox,
+    budget,
     loadModules: (version) => loadModules(registry, version),
   })
   // Instances taken over outlive an agent that cannot start, as they outlived the one before.
@@ -126,6 +136,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   undo.push(() => (adopted > 0 ? undefined : driver.close()))
   const supervisor = new Supervisor({
     driver,
+    budget,
     onEvent,
     tellRouter: (message) => router.link.send(message),
     getVersion: async (functionName, versionId) => {
@@ -141,6 +152,13 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     port: http.port,
     supervisor,
     onLog: log,
+    onMetrics: () => undefined,
+    onLoad: () => undefined,
+    onEvent,
+  })
+  const history = new ArrivalHistory({
+    file: join(data.path, 'arrivals.json'),
+    planner: supervisor.planner,
     onEvent,
   })
 
@@ -148,7 +166,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   adopted = await supervisor.start()
   await egress.link.start()
   undo.push(() => egress.link.kill())
-  driver.keepBlanks(options.blanks ?? BLANKS_DEFAULT)
+  history.start()
   const publish = (head: Head): void => {
     setRules(head)
     supervisor.applyHead(head)
@@ -159,23 +177,32 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   undo.push(() => router.link.kill())
   registry.onChange(publish)
 
-  server.serve(
-    createControlApi(
-      controlPorts({
-        options,
-        registry,
-        supervisor,
-        driver,
-        router,
-        egress,
-        logs,
-        data,
-        controlUrl: server.url,
-      }),
-      { token: data.token },
-    ),
-  )
-  const httpUrl = `http://${urlHost(http.host)}:${router.httpPort}`
+  const httpUrlNow = (): string => `http://${urlHost(http.host)}:${router.httpPort}`
+  const status = (): NodeStatus =>
+    describeNode({
+      dataDirectory: data.path,
+      httpUrl: httpUrlNow(),
+      controlUrl: server.url,
+      baseDomain: options.baseDomain,
+      generation: registry.head.generation,
+      budget,
+      driver,
+      supervisor,
+      routerPid: router.link.pid,
+      egressPid: egress.link.pid,
+    })
+  const ports = controlPorts({
+    registry,
+    baseDomain: options.baseDomain,
+    supervisor,
+    router,
+    logs,
+    status,
+    usage: () => Promise.resolve({ hours: [], lagS: 0 }),
+    metrics: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
+  })
+  server.serve(createControlApi(ports, { token: data.token }))
+  const httpUrl = httpUrlNow()
   data.writeNodeFile({ pid: process.pid, httpUrl, controlUrl: server.url })
   const collector = setInterval(() => {
     registry
@@ -188,6 +215,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const stop = async (): Promise<void> => {
     clearInterval(collector)
     await server.close()
+    await history.stop()
     await router.stop(INSTANCE_LIMITS.drainTimeoutMs)
     supervisor.onRouterLost()
     await supervisor.close(INSTANCE_LIMITS.waitUntilMsMax)
@@ -206,6 +234,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     token: data.token,
     sandbox: driver.sandbox,
     limits: driver.limits,
+    budget,
     adopted,
     stopped,
     stop: () => (stopping ??= stop()),
@@ -214,54 +243,6 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       for (const pid of driver.pids()) killIfThere(pid)
       egress.link.kill()
     },
-  }
-}
-
-interface ControlParts {
-  readonly options: NodeOptions
-  readonly registry: Registry
-  readonly supervisor: Supervisor
-  readonly driver: InstanceDriver
-  readonly router: RouterHold
-  readonly egress: EgressHold
-  readonly logs: LogStore
-  readonly data: DataDirectory
-  readonly controlUrl: string
-}
-
-function controlPorts(parts: ControlParts): ControlPorts {
-  const { options, registry, supervisor, driver, router, egress, logs, data } = parts
-  return {
-    registry,
-    baseDomain: options.baseDomain,
-    httpPort: () => router.httpPort,
-    trialStart: async (version) => {
-      const beganMs = performance.now()
-      try {
-        await supervisor.trialStart(version)
-      } catch (error) {
-        // Only these are about the version; a full node or a damaged blob is not the fault of who deploys.
-        if (!isIsolaError(error) || !['start_failed', 'version_refused'].includes(error.code)) throw error
-        throw new IsolaError('version_refused', `the version does not start: ${error.message}`, {
-          cause: error,
-        })
-      }
-      return { trialMs: performance.now() - beganMs }
-    },
-    whenLive: (generation) => router.whenLive(generation),
-    logs,
-    status: () =>
-      describeNode({
-        dataDirectory: data.path,
-        httpUrl: `http://${urlHost(parseAddress(options.http, '--http').host)}:${router.httpPort}`,
-        controlUrl: parts.controlUrl,
-        baseDomain: options.baseDomain,
-        generation: registry.head.generation,
-        driver,
-        supervisor,
-        routerPid: router.link.pid,
-        egressPid: egress.link.pid,
-      }),
   }
 }
 
@@ -276,79 +257,5 @@ function versionMissing(functionName: string, versionId: string): IsolaError {
   return new IsolaError(
     'version_not_found',
     `version ${versionId} of function "${functionName}" is not in the registry: deploy it again`,
-  )
-}
-
-interface App {
-  fetch(request: Request): Response | Promise<Response>
-}
-
-/** Listens at once and answers 503 until there is an app to serve. */
-async function listen(
-  address: Address,
-): Promise<{ url: string; serve(app: App): void; close(): Promise<void> }> {
-  let app: App = {
-    fetch: () =>
-      Response.json(
-        { error: { code: 'node_unreachable', message: 'the node is starting: try again', requestId: '' } },
-        { status: 503, headers: { 'retry-after': '1' } },
-      ),
-  }
-  return new Promise((resolve, reject) => {
-    const server = serve(
-      { fetch: (request) => app.fetch(request), hostname: address.host, port: address.port },
-      ({ port }) => {
-        resolve({
-          url: `http://${urlHost(address.host)}:${port}`,
-          serve: (next) => {
-            app = next
-          },
-          close: () =>
-            new Promise((done) => {
-              server.close(() => done())
-              if ('closeAllConnections' in server) server.closeAllConnections()
-            }),
-        })
-      },
-    )
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        new IsolaError(
-          'address_in_use',
-          `the control API cannot listen on ${address.host}:${address.port}: ${error.message}. Choose another with --control`,
-          { cause: error },
-        ),
-      ),
-    )
-  })
-}
-
-interface Address {
-  readonly host: string
-  readonly port: number
-}
-
-function parseAddress(text: string, flag: string): Address {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3])
-  if (match === null || port > 65_535) {
-    throw new IsolaError(
-      'invalid_argument',
-      `${flag} ${JSON.stringify(text)} is no address: write HOST:PORT, e.g. 127.0.0.1:8080`,
-    )
-  }
-  return { host: match[1] ?? match[2] ?? '', port }
-}
-
-/** An address that a client on this machine can use: the wildcard addresses are not. */
-function urlHost(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1'
-  if (host === '::') return '[::1]'
-  return host.includes(':') ? `[${host}]` : host
-}
-
-function ownAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap(
-    (addresses) => addresses?.map(({ address }) => address) ?? [],
   )
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { NodeStatus, ProcessStatus } from '../../sdk/model/node-status.ts'
 import type { InstanceDriver } from '../pool/driver.ts'
+import type { NodeBudget } from '../pool/node-events.ts'
 import type { Supervisor } from './supervisor.ts'
 
 export const ISOLA_VERSION: string = readVersion()
@@ -11,6 +12,7 @@ export interface NodeParts {
   readonly controlUrl: string
   readonly baseDomain: string
   readonly generation: number
+  readonly budget: NodeBudget
   readonly driver: InstanceDriver
   readonly supervisor: Supervisor
   readonly routerPid: number
@@ -29,6 +31,7 @@ export function describeNode(parts: NodeParts): NodeStatus {
     ...rest,
     sandbox: driver.sandbox,
     limits: driver.limits,
+    scaling: supervisor.explain(),
     processes: [
       ...platform('agent', process.pid),
       ...platform('router', routerPid),
@@ -36,7 +39,7 @@ export function describeNode(parts: NodeParts): NodeStatus {
       ...supervisor.instances.map((instance): ProcessStatus => ({
         role: 'instance',
         pid: instance.pid,
-        state: supervisor.isDraining(instance.id) ? 'draining' : instance.state,
+        state: supervisor.stateOf(instance),
         ...instance.usage(),
         function: instance.functionName,
         version: instance.versionId,

@@ -1,310 +1,300 @@
 import { availableParallelism } from 'node:os'
-import { DEFAULT_POLICY, type Policy } from '../../sdk/model/policy.ts'
-import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { isIsolaError } from '../../sdk/model/errors.ts'
-import type { ExitCause } from '../../sdk/model/node-status.ts'
+import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
+import type { ExitCause, InstanceState, ScalingStatus } from '../../sdk/model/node-status.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
-import type { AgentToRouter, InstanceAddress, InstanceLoad, VersionLoad } from '../pool/wire.ts'
+import { scheduledMin } from '../control/schedule.ts'
 import type { ExitReport, Instance, InstanceDriver } from '../pool/driver.ts'
-import { decideInstances } from '../pool/scaling.ts'
-import { Backoff } from './backoff.ts'
+import type { FoundInstance, NodeAction, NodeBudget, NodeEvent } from '../pool/node-events.ts'
+import { Planner } from '../pool/planner.ts'
+import type {
+  AgentToRouter,
+  InstanceAddress,
+  InstanceLoad,
+  RouterToAgent,
+  VersionLoad,
+} from '../pool/wire.ts'
 import { hasPendingWork } from './pending-work.ts'
+import { Endings } from './supervisor-ending.ts'
+import { HeldInstances, type Held } from './supervisor-instances.ts'
+import { StartTurns } from './supervisor-turns.ts'
+import { HeadVersions } from './supervisor-versions.ts'
 import { allowedCpuMs, Watchdog } from './watchdog.ts'
 
 /**
- * Keeps as many instances as are wanted: starts them when the router needs some, watches what they burn, drains and
- * stops those that are idle or replaced, and tells the router of each step. All state changes of instances on this
- * node pass through here; the drivers only carry them out.
+ * The shell around the planner: what happens to instances on this node becomes its events, and what it wants is
+ * carried out here, by the driver and by the router. Only two things are decided here and not there: that an instance
+ * burns CPU beyond its limit (`watchdog.ts`), and that a version may start before it is deployed.
  */
 export interface SupervisorOptions {
   readonly driver: InstanceDriver
+  readonly budget: NodeBudget
   getVersion(functionName: string, versionId: string): Promise<Version>
   /** Tells the router. False where none is connected: `addresses` makes up for it on connection. */
   tellRouter(message: AgentToRouter): boolean
   onEvent(line: string): void
 }
 
-interface Held {
-  readonly instance: Instance
-  readonly version: Version | undefined
-  lastActiveMs: number
-  inFlight: number
-  progress: number
-  draining: boolean
-  cpuMsAtSample: number
-  cpuShare: number
-}
-
-/** What a head wants of a version. */
-interface Wanted {
-  readonly functionName: string
-  readonly policy: Policy
-  readonly percent: number
-}
+/** How an instance was paused, or not, as the router says it. */
+export type PauseMessage = Extract<
+  RouterToAgent,
+  { readonly type: 'instance-paused' | 'pause-refused' | 'instance-resumed' }
+>
 
 const TICK_MS = 100
-const CPU_SAMPLE_MS = 1_000
-/** Versions without traffic (replaced, previewed) leave sooner than their policy's idle time says. */
-const UNWANTED_IDLE_MS_MAX = 10_000
+const SAMPLE_MS = 1_000
+const SCHEDULE_MS = 5_000
+const MIB = 1024 * 1024
 const STARTS_AT_ONCE_MAX = availableParallelism() * 2
 
 export class Supervisor {
+  readonly planner: Planner
   readonly #options: SupervisorOptions
-  readonly #heldById = new Map<string, Held>()
-  readonly #startingByVersion = new Map<string, number>()
-  readonly #wantedByVersion = new Map<string, Wanted>()
-  readonly #policyByFunction = new Map<string, Policy>()
-  readonly #loadByVersion = new Map<string, VersionLoad>()
-  readonly #drainedById = new Map<string, () => void>()
+  readonly #held = new HeldInstances()
+  readonly #versions: HeadVersions
+  readonly #endings: Endings
   readonly #watchdog = new Watchdog()
-  readonly #backoff = new Backoff()
-  readonly #machine = { instancesMax: Math.max(2, availableParallelism()) }
-  #starts = 0
-  /** Function by version that was to be started while as many starts were under way as may be. */
-  readonly #deferred = new Map<string, string>()
+  readonly #trials = new StartTurns(STARTS_AT_ONCE_MAX)
+  readonly #badSchedules = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   #sampledAtMs = 0
+  #scheduledAtMs = -SCHEDULE_MS
   #closing = false
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    const { driver, getVersion, tellRouter, onEvent } = options
+    this.planner = new Planner({ budget: options.budget, startsAtOnceMax: STARTS_AT_ONCE_MAX })
+    this.#versions = new HeadVersions({
+      getVersion,
+      reserveMib: (memoryMib) => driver.reserveMib(memoryMib),
+      onChange: () => this.#plan({ type: 'head', versions: this.#versions.specs() }),
+      onEvent,
+    })
+    this.#endings = new Endings({
+      tellDrain: (id) => tellRouter({ type: 'instance-drain', id }),
+      isPaused: (id) => this.#held.get(id)?.paused ?? false,
+    })
   }
 
   /** Takes over what an earlier agent left, and begins to watch. */
   async start(): Promise<number> {
     const adopted = await this.#options.driver.adopt()
     for (const instance of adopted) {
-      const version = await this.#options
-        .getVersion(instance.functionName, instance.versionId)
-        .catch(() => undefined)
-      this.#hold(instance, version)
+      const { functionName, versionId } = instance
+      // Without its document the limits of its function hold.
+      await this.#options.getVersion(functionName, versionId).then(
+        (version) => this.#versions.remember(version),
+        () => undefined,
+      )
+      this.#hold(instance)
+      this.#plan({ type: 'found', instance: foundOf(instance) })
     }
     this.#timer = setInterval(() => this.#tick(performance.now()), TICK_MS)
     return adopted.length
   }
 
   get instances(): readonly Instance[] {
-    return [...this.#heldById.values()].map(({ instance }) => instance)
+    return this.#held.all().map(({ instance }) => instance)
   }
 
-  isDraining(id: string): boolean {
-    return this.#heldById.get(id)?.draining ?? false
+  stateOf({ id, state }: Instance): InstanceState {
+    const held = this.#held.get(id)
+    if (held?.draining) return 'draining'
+    return held?.paused && state === 'running' ? 'paused' : state
+  }
+
+  /** Why there are as many instances as there are. */
+  explain(): readonly ScalingStatus[] {
+    return this.planner.explain(performance.now())
   }
 
   addresses(): InstanceAddress[] {
-    return [...this.#heldById.values()]
+    return this.#held
+      .all()
       .filter(({ draining }) => !draining)
       .map(({ instance }) => addressOf(instance))
   }
 
-  /** A new head: what it does not want any more is drained, its minimums are started. */
+  /** Also when a policy or limits have changed: both are part of the head. */
   applyHead(head: Head): void {
-    this.#wantedByVersion.clear()
-    this.#policyByFunction.clear()
-    for (const record of Object.values(head.functions)) {
-      this.#policyByFunction.set(record.name, record.policy)
-      for (const { versionId, percent } of record.deployment.shares) {
-        this.#wantedByVersion.set(versionId, { functionName: record.name, policy: record.policy, percent })
-      }
-    }
-    for (const held of this.#heldById.values()) {
-      if (!this.#policyByFunction.has(held.instance.functionName)) this.#retire(held)
-    }
-    for (const versionId of this.#loadByVersion.keys()) {
-      if (!this.#wantedByVersion.has(versionId) && !this.#hasInstanceOf(versionId))
-        this.#loadByVersion.delete(versionId)
-    }
-    this.#keepMinimums()
+    this.#versions.apply(head, this.#held.versionIds())
+    this.#plan({ type: 'head', versions: this.#versions.specs() })
+    this.#followSchedules()
   }
 
   /** Starts an instance to see whether the version can start; it stays for the first requests. */
   async trialStart(version: Version): Promise<void> {
-    if (this.#hasInstanceOf(version.id)) return
-    const instance = await this.#options.driver.start(version)
-    this.#hold(instance, version)
-    this.#options.tellRouter({ type: 'instance-up', instance: addressOf(instance), cold: false })
+    await this.#trials.take(async () => {
+      if (this.#held.hasRunning(version.id)) return
+      this.#versions.remember(version)
+      const instance = await this.#launch(version)
+      const held = this.#hold(instance)
+      if (this.#closing) return this.#finish(held, 0)
+      this.#options.tellRouter({ type: 'instance-up', instance: addressOf(instance), cold: false })
+      this.#plan({ type: 'found', instance: foundOf(instance) })
+    })
   }
 
-  onNeed(need: { readonly functionName: string; readonly versionId: string; readonly queued: number }): void {
-    const load = this.#loadByVersion.get(need.versionId)
-    this.#loadByVersion.set(need.versionId, {
-      functionName: need.functionName,
-      versionId: need.versionId,
-      inFlight: load?.inFlight ?? 0,
-      requests: load?.requests ?? 0,
-      queued: need.queued,
-    })
-    this.#scale(need.functionName, need.versionId)
+  onNeed({ functionName, versionId, queued }: Extract<RouterToAgent, { readonly type: 'need' }>): void {
+    this.#plan({ type: 'need', functionName, versionId, queued })
   }
 
   onLoad(instances: readonly InstanceLoad[], versions: readonly VersionLoad[]): void {
     const nowMs = performance.now()
     for (const load of instances) {
-      const held = this.#heldById.get(load.id)
+      const held = this.#held.get(load.id)
       if (held === undefined) continue
-      if (load.progress !== held.progress) this.#backoff.onAnswer(held.instance.versionId)
-      if (load.inFlight > 0 || load.progress !== held.progress || held.inFlight > 0) held.lastActiveMs = nowMs
-      held.inFlight = load.inFlight
       held.progress = load.progress
-      const burntMs = this.#watchdog.onLoad(load.id, load, held.instance.usage().cpuMs, nowMs)
-      this.#judge(held, burntMs)
+      held.started = load.started
+      held.paused = load.paused
+      this.#judge(held, this.#watchdog.onLoad(load.id, load, held.instance.usage().cpuMs, nowMs))
     }
-    for (const load of versions) {
-      this.#loadByVersion.set(load.versionId, load)
-      this.#scale(load.functionName, load.versionId)
-    }
+    this.#plan({ type: 'load', instances, versions })
   }
 
   onDrained(id: string): void {
-    this.#drainedById.get(id)?.()
+    this.#endings.onDrained(id)
+  }
+
+  onPause({ type, id }: PauseMessage): void {
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    if (type === 'pause-refused') return this.#plan({ type, id })
+    held.paused = type === 'instance-paused'
+    this.#plan({ type: held.paused ? 'paused' : 'resumed', id })
   }
 
   /** The router could not connect: if the process is still there, it does not serve. */
   onUnreachable(id: string, message: string): void {
-    const held = this.#heldById.get(id)
+    const held = this.#held.get(id)
     if (held === undefined || held.draining) return
     this.#options.onEvent(`instance ${id} of "${held.instance.functionName}" is unreachable: ${message}`)
     held.instance.kill('crashed')
   }
 
-  /** No router, nothing in flight: what was being drained is drained, and the next one counts anew. */
+  /** No router: nothing is in flight, what was being drained is drained, and the next one counts and thaws anew. */
   onRouterLost(): void {
-    this.#loadByVersion.clear()
-    for (const drained of this.#drainedById.values()) drained()
-    for (const held of this.#heldById.values()) held.inFlight = 0
+    this.#endings.onRouterLost()
+    for (const held of this.#held.all()) {
+      held.paused = false
+      held.started = 0
+    }
+    this.#plan({ type: 'router-lost' })
   }
 
   /** Stops everything; `waitUntil` work is waited for within the deadline. */
   async close(deadlineMs: number): Promise<void> {
     this.#closing = true
     clearInterval(this.#timer)
-    await Promise.all([...this.#heldById.values()].map((held) => this.#finish(held, deadlineMs)))
+    await Promise.all(this.#held.all().map((held) => this.#finish(held, deadlineMs)))
   }
 
-  #scale(functionName: string, versionId: string): void {
+  #plan(event: NodeEvent): void {
     if (this.#closing) return
-    const wanted = this.#wantedByVersion.get(versionId)
-    const policy = wanted?.policy ?? this.#policyByFunction.get(functionName)
-    // Deleted: what is still under way ends where it is.
-    if (policy === undefined) return
-    const held = [...this.#heldById.values()].filter(
-      ({ instance, draining }) => instance.versionId === versionId && !draining,
-    )
-    const starting = this.#startingByVersion.get(versionId) ?? 0
-    const { desired } = decideInstances(
-      policy,
-      {
-        running: held.length,
-        starting,
-        // Of those that stay: what a draining or dead instance works on moves nowhere.
-        inFlight: held.reduce((sum, { inFlight }) => sum + inFlight, 0),
-        queued: this.#loadByVersion.get(versionId)?.queued ?? 0,
-        cpuShare: held.reduce((sum, { cpuShare }) => sum + cpuShare, 0) / Math.max(1, held.length),
-        percent: wanted?.percent ?? 0,
-      },
-      this.#machine,
-    )
-    for (let count = held.length + starting; count < desired; count++) this.#launch(functionName, versionId)
+    for (const action of this.planner.on(event, performance.now())) this.#carryOut(action)
   }
 
-  #launch(functionName: string, versionId: string): void {
-    const nowMs = performance.now()
-    const barred = this.#backoff.check(versionId, nowMs)
-    if (barred !== undefined) {
-      this.#options.tellRouter({
-        type: 'start-refused',
-        versionId,
-        code: 'crash_loop',
-        message: `function "${functionName}" keeps failing and is tried again later: ${barred.message}`,
-        retryAfterMs: Math.ceil(barred.waitMs),
+  #carryOut(action: NodeAction): void {
+    const { driver, tellRouter } = this.#options
+    switch (action.type) {
+      case 'start':
+        void this.#start(action)
+        return
+      case 'pause':
+        void this.#pause(action.id)
+        return
+      case 'retire': {
+        const held = this.#held.get(action.id)
+        if (held !== undefined) void this.#finish(held, INSTANCE_LIMITS.drainTimeoutMs)
+        return
+      }
+      case 'delay':
+        tellRouter({ type: 'start-delayed', versionId: action.versionId, message: action.reason })
+        return
+      case 'refuse': {
+        const { versionId, code, message } = action
+        const retryAfterMs = Math.ceil(action.retryAfterMs)
+        tellRouter({ type: 'start-refused', versionId, code, message, retryAfterMs })
+        return
+      }
+      case 'blanks':
+        driver.keepBlanks(action.count)
+        return
+      case 'cpu-weight':
+        this.#held.get(action.id)?.instance.setCpuWeight(action.weight)
+    }
+  }
+
+  async #start(start: Extract<NodeAction, { readonly type: 'start' }>): Promise<void> {
+    const { startId, functionName, versionId } = start
+    let instance: Instance
+    try {
+      const version = await this.#options.getVersion(functionName, versionId)
+      this.#versions.remember(version)
+      instance = await this.#launch(version)
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      this.#options.onEvent(`function "${functionName}" version ${versionId} did not start: ${message}`)
+      this.#plan({
+        type: 'start-failed',
+        startId,
+        full: isIsolaError(error) && error.code === 'node_full',
+        message,
       })
       return
     }
-    if (this.#starts >= STARTS_AT_ONCE_MAX) {
-      this.#deferred.set(versionId, functionName)
-      return
-    }
-    this.#starts++
-    this.#startingByVersion.set(versionId, (this.#startingByVersion.get(versionId) ?? 0) + 1)
-    this.#options
-      .getVersion(functionName, versionId)
-      .then((version) =>
-        this.#options.driver.start(version).then((instance) => this.#started(instance, version)),
-      )
-      .catch((error: unknown) => this.#startFailed(functionName, versionId, error))
-      .finally(() => {
-        this.#starts--
-        const left = (this.#startingByVersion.get(versionId) ?? 1) - 1
-        if (left > 0) this.#startingByVersion.set(versionId, left)
-        else this.#startingByVersion.delete(versionId)
-        this.#launchDeferred()
-      })
+    const held = this.#hold(instance)
+    if (this.#closing) return this.#finish(held, 0)
+    this.#options.tellRouter({ type: 'instance-up', instance: addressOf(instance), cold: true })
+    this.#plan({ type: 'started', startId, instanceId: instance.id, memoryMib: instance.memoryMib })
   }
 
-  /** Whether they are still wanted is decided anew. */
-  #launchDeferred(): void {
-    for (const [versionId, functionName] of this.#deferred) {
-      if (this.#starts >= STARTS_AT_ONCE_MAX) return
-      this.#deferred.delete(versionId)
-      this.#scale(functionName, versionId)
-    }
+  #launch(version: Version): Promise<Instance> {
+    const { memoryMib, cpuMs } = this.#versions.limits(version.functionName, version.id)
+    return this.#options.driver.start(version, { memoryMib, cpuMs })
   }
 
-  #started(instance: Instance, version: Version): void {
-    const held = this.#hold(instance, version)
-    if (this.#closing) void this.#finish(held, 0)
-    else this.#options.tellRouter({ type: 'instance-up', instance: addressOf(instance), cold: true })
+  /**
+   * Only at rest: the number of requests it had is taken before it is asked for `waitUntil` work, so that the router
+   * can tell whether one came in between, which may have left more of it.
+   */
+  async #pause(id: string): Promise<void> {
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    const { instance, started } = held
+    const mayPause = instance.freezer !== undefined && !held.draining && !(await hasPendingWork(instance))
+    if (mayPause && this.#options.tellRouter({ type: 'instance-pause', id, started })) return
+    this.#plan({ type: 'pause-refused', id })
   }
 
-  #startFailed(functionName: string, versionId: string, error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error)
-    const full = isIsolaError(error) && error.code === 'node_full'
-    const waitMs = full
-      ? 1_000
-      : this.#backoff.onFault(versionId, { atStart: true, message }, performance.now())
-    this.#options.onEvent(`function "${functionName}" version ${versionId} did not start: ${message}`)
-    this.#options.tellRouter({
-      type: 'start-refused',
-      versionId,
-      code: full ? 'node_full' : 'start_failed',
-      message: `function "${functionName}" did not start: ${message}`,
-      retryAfterMs: waitMs,
-    })
-  }
-
-  #hold(instance: Instance, version: Version | undefined): Held {
-    const held: Held = {
-      instance,
-      version,
-      lastActiveMs: performance.now(),
-      inFlight: 0,
-      progress: 0,
-      draining: false,
-      cpuMsAtSample: instance.usage().cpuMs,
-      cpuShare: 0,
-    }
-    this.#heldById.set(instance.id, held)
+  #hold(instance: Instance): Held {
+    const held = this.#held.add(instance)
     void instance.exited.then((report) => this.#ended(held, report))
     return held
   }
 
-  #ended(held: Held, report: ExitReport): void {
-    const { id, versionId, functionName } = held.instance
-    this.#heldById.delete(id)
+  #ended({ instance, progress }: Held, { cause, message }: ExitReport): void {
+    const { id, functionName } = instance
+    this.#held.delete(id)
     this.#watchdog.forget(id)
-    this.#drainedById.get(id)?.()
-    this.#options.tellRouter({ type: 'instance-gone', id, cause: report.cause, message: report.message })
-    if (report.cause === 'stopped') return
-    this.#options.onEvent(`instance ${id} of "${functionName}" ended: ${report.message}`)
-    if (held.progress === 0 && (report.cause === 'crashed' || report.cause === 'out_of_memory')) {
-      this.#backoff.onFault(versionId, { atStart: false, message: report.message }, performance.now())
-    }
-    if (!this.#closing) this.#scale(functionName, versionId)
+    this.#endings.onDrained(id)
+    this.#options.tellRouter({ type: 'instance-gone', id, cause, message })
+    if (cause !== 'stopped') this.#options.onEvent(`instance ${id} of "${functionName}" ended: ${message}`)
+    // A sign of life was part of a response; how many of them made one is nobody's concern.
+    this.#plan({ type: 'ended', id, cause, message, answered: progress })
+  }
+
+  #finish(held: Held, deadlineMs: number): Promise<void> {
+    held.draining = true
+    return this.#endings.finish(held.instance, deadlineMs)
   }
 
   #judge(held: Held, burntMs: number): void {
-    const limitMs = held.version?.content.limits.cpuMs ?? INSTANCE_LIMITS.cpuMsDefault
-    if (burntMs <= allowedCpuMs(limitMs, this.#watchdog.requestsAtWork(held.instance.id))) return
+    const { id, functionName, versionId } = held.instance
+    // The limit of now: it changes without a deploy.
+    const limitMs = this.#versions.limits(functionName, versionId).cpuMs
+    if (burntMs <= allowedCpuMs(limitMs, this.#watchdog.requestsAtWork(id))) return
     this.#end(
       held,
       'cpu_limit',
@@ -319,80 +309,49 @@ export class Supervisor {
   }
 
   #tick(nowMs: number): void {
-    const sample = nowMs - this.#sampledAtMs >= CPU_SAMPLE_MS
-    for (const held of this.#heldById.values()) {
-      if (sample) {
-        const { cpuMs } = held.instance.usage()
-        held.cpuShare = Math.min(1, (cpuMs - held.cpuMsAtSample) / Math.max(1, nowMs - this.#sampledAtMs))
-        held.cpuMsAtSample = cpuMs
-        this.#judge(held, this.#watchdog.onTick(held.instance.id, cpuMs, nowMs))
+    if (nowMs - this.#sampledAtMs >= SAMPLE_MS) this.#sample(nowMs)
+    if (nowMs - this.#scheduledAtMs >= SCHEDULE_MS) this.#followSchedules()
+    this.#plan({ type: 'tick' })
+  }
+
+  #sample(nowMs: number): void {
+    const passedMs = Math.max(1, nowMs - this.#sampledAtMs)
+    this.#sampledAtMs = nowMs
+    const instances = this.#held.all().map((held) => {
+      const { id } = held.instance
+      const { cpuMs, memoryBytes } = held.instance.usage()
+      const cpuShare = Math.max(0, cpuMs - held.cpuMsAtSample) / passedMs
+      held.cpuMsAtSample = cpuMs
+      this.#judge(held, this.#watchdog.onTick(id, cpuMs, nowMs))
+      return { id, memoryMib: memoryBytes / MIB, cpuShare }
+    })
+    const blanksBytes = this.#options.driver.blanks().reduce((sum, { memoryBytes }) => sum + memoryBytes, 0)
+    this.#plan({ type: 'usage', instances, blanksMib: blanksBytes / MIB })
+  }
+
+  #followSchedules(): void {
+    this.#scheduledAtMs = performance.now()
+    const minByFunction = new Map<string, number>()
+    for (const [functionName, prewarm] of this.#versions.prewarms()) {
+      try {
+        const min = scheduledMin(prewarm, Date.now())
+        if (min > 0) minByFunction.set(functionName, min)
+      } catch (error) {
+        const message = (error as Error).message
+        if (!this.#badSchedules.has(message)) {
+          this.#badSchedules.add(message)
+          this.#options.onEvent(`prewarm of "${functionName}" is left out: ${message}`)
+        }
       }
-      if (held.inFlight === 0 && !held.draining && nowMs - held.lastActiveMs > this.#idleMs(held))
-        this.#retireIdle(held)
     }
-    if (sample) {
-      this.#sampledAtMs = nowMs
-      for (const load of this.#loadByVersion.values()) {
-        if (load.inFlight > 0) this.#scale(load.functionName, load.versionId)
-      }
-      this.#keepMinimums()
-    }
-  }
-
-  #idleMs(held: Held): number {
-    const wanted = this.#wantedByVersion.get(held.instance.versionId)
-    if (wanted !== undefined) return wanted.policy.idleMs
-    const { idleMs } = this.#policyByFunction.get(held.instance.functionName) ?? DEFAULT_POLICY
-    return Math.min(idleMs, UNWANTED_IDLE_MS_MAX)
-  }
-
-  #retireIdle(held: Held): void {
-    const wanted = this.#wantedByVersion.get(held.instance.versionId)
-    const min = wanted === undefined ? 0 : Math.ceil((wanted.policy.min * wanted.percent) / 100)
-    let running = 0
-    for (const { instance, draining } of this.#heldById.values()) {
-      if (instance.versionId === held.instance.versionId && !draining) running++
-    }
-    if (running > min) this.#retire(held)
-  }
-
-  #keepMinimums(): void {
-    for (const [versionId, { functionName, policy }] of this.#wantedByVersion) {
-      if (policy.min > 0) this.#scale(functionName, versionId)
-    }
-  }
-
-  #retire(held: Held): void {
-    if (!held.draining) void this.#finish(held, INSTANCE_LIMITS.drainTimeoutMs)
-  }
-
-  /** Drain, wait for `waitUntil` work, stop. The router answers with `instance-drained` once nothing is in flight. */
-  async #finish(held: Held, deadlineMs: number): Promise<void> {
-    const { instance } = held
-    const until = performance.now() + deadlineMs
-    if (!held.draining) {
-      held.draining = true
-      const drained = new Promise<void>((resolve) => {
-        this.#drainedById.set(instance.id, resolve)
-        setTimeout(resolve, deadlineMs).unref()
-      })
-      if (this.#options.tellRouter({ type: 'instance-drain', id: instance.id })) await drained
-      this.#drainedById.delete(instance.id)
-    }
-    while (instance.exit === undefined && performance.now() < until && (await hasPendingWork(instance))) {
-      await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-    await instance.stop({ graceMs: INSTANCE_LIMITS.stopGraceMs })
-  }
-
-  #hasInstanceOf(versionId: string): boolean {
-    for (const { instance, draining } of this.#heldById.values()) {
-      if (instance.versionId === versionId && !draining) return true
-    }
-    return false
+    this.#plan({ type: 'prewarm', minByFunction })
   }
 }
 
-function addressOf({ id, functionName, versionId, socketPath }: Instance): InstanceAddress {
-  return { id, functionName, versionId, socketPath }
+function addressOf({ id, functionName, versionId, socketPath, freezer }: Instance): InstanceAddress {
+  return { id, functionName, versionId, socketPath, ...(freezer !== undefined && { freezer }) }
+}
+
+function foundOf({ id, functionName, versionId, memoryMib }: Instance): FoundInstance {
+  return { id, functionName, versionId, memoryMib }
 }

@@ -120,6 +120,8 @@ export const INSTANCE_LIMITS = {
   cpuMsDefault: 10_000,
   cpuMsMax: 300_000,
   cpusDefault: 1,
+  /** What a new isolate is expected to take until it is measured, MiB. */
+  reserveMib: 12,
   pidsMax: 64,
   openFilesMax: 8_192,
   logFileBytesMax: 4 * MIB,
@@ -131,6 +133,8 @@ export const INSTANCE_LIMITS = {
   /** Between two blanks: starting one must not take the processor from an instance that starts. */
   blankSpacingMs: 15,
   blankAfterStartMs: 50,
+  /** New blanks wait for starts that are under way, but no longer than this. */
+  blankHeldMsMax: 500,
   /** After a blank that ended by itself. */
   blankRetryMs: 1_000,
   controlTimeoutMs: 1_000,
@@ -154,6 +158,11 @@ export const NODE_LIMITS = {
   logFileBytesMax: 16 * MIB,
   /** Log lines of all functions that are not on disk yet; beyond it lines are dropped and counted. */
   logBytesPendingMax: 8 * MIB,
+  /** Of memory, MiB, that agent, router, egress proxy and the kernel keep: 215 when idle with the code they share. */
+  reserveMib: 320,
+  /** What instances may use together at the least. */
+  budgetMibMin: 64,
+  budgetCpusMin: 0.1,
 } as const
 
 /** What a node counts. */
