@@ -30,6 +30,8 @@ export interface FoundInstance {
   readonly id: string
   readonly functionName: string
   readonly versionId: string
+  /** Limit it was started with, MiB; one that the head does not want any more is replaced. Absent: taken as right. */
+  readonly memoryMib?: number
 }
 
 export type NodeEvent =
@@ -49,7 +51,13 @@ export type NodeEvent =
       readonly queued: number
     }
   | { readonly type: 'found'; readonly instance: FoundInstance }
-  | { readonly type: 'started'; readonly startId: number; readonly instanceId: string }
+  | {
+      readonly type: 'started'
+      readonly startId: number
+      readonly instanceId: string
+      /** As of `FoundInstance`. */
+      readonly memoryMib?: number
+    }
   /** `full`: no place on the machine for it now; otherwise the version's own fault. */
   | {
       readonly type: 'start-failed'

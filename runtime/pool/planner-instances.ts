@@ -1,0 +1,99 @@
+/** An instance's life as the supervisor reports it: started or not, measured, ended. */
+import { HEALTHY_ANSWERS, HEALTHY_LIFE_MS } from './crash-loop.ts'
+import type { NodeEvent } from './node-events.ts'
+import { onSilence } from './planner-demand.ts'
+import { relieve } from './planner-places.ts'
+import { refuse, scale } from './planner-scale.ts'
+import type { NodeState } from './planner-state.ts'
+
+type EventOf<Type extends NodeEvent['type']> = Extract<NodeEvent, { readonly type: Type }>
+
+/** After a start for which a driver had no place. */
+const FULL_MS = 1_000
+/** A trial start's instance whose function is not deployed by then leaves. */
+const TRIAL_MS = 10_000
+
+export function onFound(node: NodeState, { instance: found }: EventOf<'found'>, nowMs: number): void {
+  const { id, functionName, versionId, memoryMib } = found
+  if (node.instanceById.has(id)) return
+  const version = node.versionOf(functionName, versionId)
+  const instance = node.addInstance(id, version, memoryMib, nowMs)
+  if (node.headSeen) {
+    instance.trialUntilMs = nowMs + TRIAL_MS
+    scale(node, version, nowMs)
+  }
+}
+
+export function onStarted(node: NodeState, event: EventOf<'started'>, nowMs: number): void {
+  const { version, memoryMib } = node.endStart(event.startId)
+  node.addInstance(event.instanceId, version, event.memoryMib ?? memoryMib, nowMs)
+  scale(node, version, nowMs)
+}
+
+export function onStartFailed(
+  node: NodeState,
+  { startId, full, message }: EventOf<'start-failed'>,
+  nowMs: number,
+): void {
+  const { version } = node.endStart(startId)
+  if (full) {
+    node.fullUntilMs = nowMs + FULL_MS
+  } else {
+    const retryAfterMs = node.crashLoops.onStartFailed(version.id, message, nowMs)
+    const what = `function "${version.fn.name}" did not start: ${message}`
+    refuse(node, version, { code: 'start_failed', message: what, retryAfterMs }, nowMs)
+  }
+  scale(node, version, nowMs)
+  node.forget(version)
+}
+
+export function onUsage(node: NodeState, { instances }: EventOf<'usage'>, nowMs: number): void {
+  node.cpuShare = 0
+  for (const { id, memoryMib, cpuShare } of instances) {
+    const instance = node.instanceById.get(id)
+    if (instance === undefined) continue
+    node.charge(instance, memoryMib)
+    instance.cpuShare = cpuShare
+    node.cpuShare += cpuShare
+    if (node.crashLoops.size > 0 && nowMs - instance.upSinceMs >= HEALTHY_LIFE_MS) {
+      node.crashLoops.onHealthy(instance.version.id)
+    }
+  }
+  relieve(node, nowMs)
+  node.unsettled ||= node.wanting.size > 0
+}
+
+export function onEnded(
+  node: NodeState,
+  { id, cause, message, answered }: EventOf<'ended'>,
+  nowMs: number,
+): void {
+  const instance = node.instanceById.get(id)
+  if (instance === undefined) return
+  const { version } = instance
+  node.removeInstance(instance)
+  // Whatever the driver lacked, there is more of it now.
+  node.fullUntilMs = -Infinity
+  if (cause === 'crashed' || cause === 'out_of_memory') {
+    const healthy = answered >= HEALTHY_ANSWERS || nowMs - instance.upSinceMs >= HEALTHY_LIFE_MS
+    if (healthy) node.crashLoops.onHealthy(version.id)
+    else node.crashLoops.onCrash(version.id, message, nowMs)
+  }
+  scale(node, version, nowMs)
+  node.forget(version)
+}
+
+/** Nothing is in flight; what was asked of it is not answered any more, and the next router counts from zero. */
+export function onRouterLost(node: NodeState, nowMs: number): void {
+  for (const instance of node.instanceById.values()) {
+    instance.inFlight = 0
+    instance.started = 0
+    instance.progress = 0
+    instance.pauseAfterMs = nowMs
+    instance.checkAtMs = nowMs
+  }
+  for (const version of node.active) {
+    version.requests = 0
+    onSilence(version, nowMs)
+  }
+}

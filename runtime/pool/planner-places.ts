@@ -1,0 +1,90 @@
+/**
+ * Gives out the places of the node: whose start is next while there are fewer starts than may be and memory for it,
+ * who makes room where there is none, and what those who wait are told.
+ *
+ * Places that are being freed are promised in the same order, so that nobody who comes later takes what was made free
+ * for another; what lies beyond all promises is for everybody.
+ */
+import { chooseBusy, chooseResting, explainMove, nextInTurn } from './fair-share.ts'
+import { mib } from './planner-scale.ts'
+import { reserveOf, type PlannedVersion } from './planner-records.ts'
+import { type NodeState } from './planner-state.ts'
+
+/** Of those who wait at a time; the rest is looked at when these have their place. */
+const SEARCHES_MAX = 16
+const DELAY_TOLD_EVERY_MS = 1_000
+/** Sums of fractions. */
+const EPSILON_MIB = 1e-6
+
+export function givePlaces(node: NodeState, nowMs: number): void {
+  node.unsettled = false
+  const waiting = [...node.wanting]
+  let promisedMib = 0
+  let searches = 0
+  while (waiting.length > 0) {
+    if (node.startById.size >= node.startsAtOnceMax) return
+    const index = nextInTurn(waiting)
+    const version = waiting[index]!
+    const needMib = promisedMib + reserveOf(version)
+    const freeMib = node.freeMib(nowMs)
+    if (
+      reserveOf(version) <= freeMib + EPSILON_MIB &&
+      needMib <= freeMib + node.leavingMib + EPSILON_MIB &&
+      nowMs >= node.fullUntilMs
+    ) {
+      node.beginStart(version, version.decision?.reason ?? 'wanted', nowMs)
+      version.missing--
+      version.obstacle = undefined
+      if (version.missing > 0) continue
+      node.wanting.delete(version)
+    } else {
+      promisedMib = needMib
+      if (searches++ < SEARCHES_MAX) makeRoom(node, version, needMib, nowMs)
+      delay(node, version, nowMs)
+    }
+    waiting[index] = waiting.at(-1)!
+    waiting.pop()
+  }
+}
+
+function makeRoom(node: NodeState, taker: PlannedVersion, needMib: number, nowMs: number): void {
+  const isShort = (): boolean => node.freeMib(nowMs) + node.leavingMib + EPSILON_MIB < needMib
+  while (isShort()) {
+    const resting = chooseResting(node.instanceById.values(), taker, nowMs)
+    if (resting === undefined) break
+    const restS = ((nowMs - resting.lastActiveMs) / 1_000).toFixed(1)
+    node.drain(resting, `at rest for ${restS} s, and the node is full: makes room for "${taker.fn.name}"`)
+  }
+  // A busy one only for requests that wait, and one at a time: what it takes to leave is not known.
+  if (!isShort() || taker.queued === 0 || taker.fn.awaited !== undefined) return
+  const busy = chooseBusy(node.instanceById.values(), taker, nowMs)
+  if (busy === undefined) return
+  taker.fn.awaited = busy
+  busy.leavesFor = taker.fn
+  node.drain(busy, explainMove(taker, busy.version.fn))
+}
+
+function delay(node: NodeState, version: PlannedVersion, nowMs: number): void {
+  const { budget, instanceById } = node
+  const full =
+    nowMs < node.fullUntilMs
+      ? 'the machine had no place for another instance'
+      : `the node is full: ${mib(node.chargedMib)} of ${mib(budget.memoryMib)} are taken by ${instanceById.size} instances`
+  const coming = node.leavingMib > 0 ? `, ${mib(node.leavingMib)} of them by instances that leave` : ''
+  version.obstacle = `${full}${coming}, and another of "${version.fn.name}" needs ${mib(reserveOf(version))}`
+  if (version.queued === 0 || nowMs - version.delayToldAtMs < DELAY_TOLD_EVERY_MS) return
+  version.delayToldAtMs = nowMs
+  node.act({ type: 'delay', versionId: version.id, reason: version.obstacle })
+}
+
+/** Instances have grown beyond the budget: what rests goes, so that the machine need not choose. */
+export function relieve(node: NodeState, nowMs: number): void {
+  while (node.chargedMib - node.leavingMib > node.budget.memoryMib) {
+    const resting = chooseResting(node.instanceById.values(), undefined, nowMs)
+    if (resting === undefined) return
+    node.drain(
+      resting,
+      `at rest, and instances take ${mib(node.chargedMib)} of the node's ${mib(node.budget.memoryMib)}`,
+    )
+  }
+}
