@@ -61,8 +61,11 @@ export async function openAccounting(options: AccountingOptions): Promise<Accoun
     hasFunction: (functionName) => head().functions[functionName] !== undefined,
   })
   await meter.start()
+  let routerEpoch = ''
   return {
     onRouter: (message) => {
+      if (message.epoch !== routerEpoch) slots.onRouterChange()
+      routerEpoch = message.epoch
       metrics.onRouter(message)
       meter.onRouter(message)
     },

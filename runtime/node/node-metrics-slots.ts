@@ -14,6 +14,12 @@ export class SlotTable {
     }
   }
 
+  /** Another router: nothing is in flight or waits that it has not named. */
+  onRouterChange(): void {
+    this.#inFlightById.clear()
+    this.#queuedByVersion.clear()
+  }
+
   onInstanceEnd(id: string): void {
     this.#inFlightById.delete(id)
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
-import type { AgentToRouter, InstanceLoad, RouterToAgent } from '../pool/wire.ts'
+import type { AgentToRouter, InstanceLoad, RouterToAgent, VersionLoad } from '../pool/wire.ts'
 import { ProcessLink } from './process-link.ts'
 import type { RouterMetrics } from '../../sdk/model/router-metrics.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -19,7 +19,7 @@ export interface RouterHoldOptions {
   onLog(line: LogLine): void
   onMetrics(metrics: RouterMetrics): void
   /** Beside the supervisor: whoever counts by what the router says of instances. */
-  onLoad(instances: readonly InstanceLoad[]): void
+  onLoad(instances: readonly InstanceLoad[], versions: readonly VersionLoad[]): void
   onEvent(line: string): void
 }
 
@@ -139,7 +139,7 @@ export class RouterHold {
         return
       case 'load':
         supervisor.onLoad(message.instances, message.versions)
-        this.#options.onLoad(message.instances)
+        this.#options.onLoad(message.instances, message.versions)
         return
       case 'metrics':
         this.#options.onMetrics(message.metrics)

@@ -8,10 +8,12 @@ import type { InstanceDriver, LogSink } from '../pool/driver.ts'
 import { createIsolateDriver } from '../isolate/driver.ts'
 import type { SandboxChoice } from '../isolate/sandbox.ts'
 import { openEmbeddedBucket } from '../registry/embedded-bucket.ts'
+import type { Bucket } from '../registry/bucket.ts'
 import { openRegistry } from '../registry/registry-store.ts'
 import type { Registry } from '../registry/registry.ts'
 import { createControlApi } from '../control/api.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
+import { openAccounting } from './node-accounting.ts'
 import { ArrivalHistory } from './arrival-history.ts'
 import { controlPorts } from './control-ports.ts'
 import { listenForControl } from './control-server.ts'
@@ -71,14 +73,15 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const control = parseAddress(options.control, '--control')
   const budget = nodeBudget({ memoryMib: options.memoryMib, cpus: options.cpus })
   const data = openDataDirectory(options.dataDirectory)
+  const bucket = openEmbeddedBucket({ directory: data.bucketPath })
   const registry = await openRegistry({
-    bucket: openEmbeddedBucket({ directory: data.bucketPath }),
+    bucket,
     now: () => Date.now(),
     newId: randomUUID,
   })
   const undo: (() => Promise<void> | void)[] = [() => registry.close()]
   try {
-    return await startParts(options, { http, control, budget, data, registry, undo })
+    return await startParts(options, { http, control, budget, data, bucket, registry, undo })
   } catch (error) {
     for (const step of undo.toReversed()) await step()
     throw error
@@ -90,24 +93,33 @@ interface Parts {
   readonly control: Address
   readonly budget: NodeBudget
   readonly data: DataDirectory
+  readonly bucket: Bucket
   readonly registry: Registry
   /** What to take back if a later part does not start. */
   readonly undo: (() => Promise<void> | void)[]
 }
 
 async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNode> {
-  const { http, control, budget, data, registry, undo } = parts
+  const { http, control, budget, data, bucket, registry, undo } = parts
   const { onEvent } = options
   // First of all: a port that is taken must not cost the instances that an earlier agent left.
   const server = await listenForControl(control)
   undo.push(() => server.close())
   const logs = new LogStore(data.logsPath, onEvent)
   const log: LogSink = (line) => logs.append(line)
+  const accounting = await openAccounting({
+    bucket,
+    head: () => registry.head,
+    status: () => status(),
+    onEvent,
+  })
+  undo.push(() => accounting.close())
 
   const egress = new EgressHold({
     runPath: data.runPath,
     logsPath: data.logsPath,
     onEvent,
+    onTraffic: (traffic) => accounting.onTraffic(traffic),
     onLog: ({ id, functionName, message }) => {
       const versionId = supervisor.instances.find((instance) => instance.id === id)?.versionId ?? ''
       const time = new Date().toISOString()
@@ -138,6 +150,8 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     driver,
     budget,
     onEvent,
+    onSample: (instances) => accounting.onSample(instances),
+    onInstanceEnd: (end) => accounting.onInstanceEnd(end),
     tellRouter: (message) => router.link.send(message),
     getVersion: async (functionName, versionId) => {
       const version = await registry.getVersion(functionName, versionId)
@@ -152,8 +166,11 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     port: http.port,
     supervisor,
     onLog: log,
-    onMetrics: () => undefined,
-    onLoad: () => undefined,
+    onMetrics: (metrics) => accounting.onRouter(metrics),
+    onLoad: (instances, versions) => {
+      egress.onLoad(instances)
+      accounting.onLoad(instances, versions)
+    },
     onEvent,
   })
   const history = new ArrivalHistory({
@@ -198,8 +215,8 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     router,
     logs,
     status,
-    usage: () => Promise.resolve({ hours: [], lagS: 0 }),
-    metrics: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
+    usage: (query) => accounting.usage(query),
+    metrics: () => accounting.metrics(),
   })
   server.serve(createControlApi(ports, { token: data.token }))
   const httpUrl = httpUrlNow()
@@ -221,6 +238,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     await supervisor.close(INSTANCE_LIMITS.waitUntilMsMax)
     await driver.close()
     await egress.link.shutdown({ type: 'shutdown' }, INSTANCE_LIMITS.stopGraceMs)
+    await accounting.close()
     await logs.flush()
     registry.close()
     data.removeNodeFile()

@@ -14,11 +14,13 @@ import type {
   RouterToAgent,
   VersionLoad,
 } from '../pool/wire.ts'
+import type { InstanceEnd } from './node-accounting.ts'
 import { hasPendingWork } from './pending-work.ts'
 import { Endings } from './supervisor-ending.ts'
 import { HeldInstances, type Held } from './supervisor-instances.ts'
 import { StartTurns } from './supervisor-turns.ts'
 import { HeadVersions } from './supervisor-versions.ts'
+import type { InstanceSample } from './usage-meter.ts'
 import { allowedCpuMs, Watchdog } from './watchdog.ts'
 
 /**
@@ -32,6 +34,9 @@ export interface SupervisorOptions {
   getVersion(functionName: string, versionId: string): Promise<Version>
   /** Tells the router. False where none is connected: `addresses` makes up for it on connection. */
   tellRouter(message: AgentToRouter): boolean
+  /** Of every instance, once a second. */
+  onSample?(instances: readonly InstanceSample[]): void
+  onInstanceEnd?(end: InstanceEnd): void
   onEvent(line: string): void
 }
 
@@ -274,9 +279,10 @@ export class Supervisor {
     return held
   }
 
-  #ended({ instance, progress }: Held, { cause, message }: ExitReport): void {
-    const { id, functionName } = instance
+  #ended({ instance, progress }: Held, { cause, message, cpuMs }: ExitReport): void {
+    const { id, functionName, versionId } = instance
     this.#held.delete(id)
+    this.#options.onInstanceEnd?.({ id, functionName, versionId, cause, cpuMs })
     this.#watchdog.forget(id)
     this.#endings.onDrained(id)
     this.#options.tellRouter({ type: 'instance-gone', id, cause, message })
@@ -317,14 +323,17 @@ export class Supervisor {
   #sample(nowMs: number): void {
     const passedMs = Math.max(1, nowMs - this.#sampledAtMs)
     this.#sampledAtMs = nowMs
+    const samples: InstanceSample[] = []
     const instances = this.#held.all().map((held) => {
-      const { id } = held.instance
+      const { id, functionName, versionId, startedAtMs } = held.instance
       const { cpuMs, memoryBytes } = held.instance.usage()
       const cpuShare = Math.max(0, cpuMs - held.cpuMsAtSample) / passedMs
       held.cpuMsAtSample = cpuMs
+      samples.push({ id, functionName, versionId, startedAtMs, cpuMs, memoryBytes })
       this.#judge(held, this.#watchdog.onTick(id, cpuMs, nowMs))
       return { id, memoryMib: memoryBytes / MIB, cpuShare }
     })
+    this.#options.onSample?.(samples)
     const blanksBytes = this.#options.driver.blanks().reduce((sum, { memoryBytes }) => sum + memoryBytes, 0)
     this.#plan({ type: 'usage', instances, blanksMib: blanksBytes / MIB })
   }
