@@ -1,181 +1,79 @@
-/** The supervisor's decisions on a driver that starts nothing, with time in the test's hands. */
+/** The supervisor and its planner on a driver that starts nothing. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { Supervisor } from '../../runtime/node/supervisor.ts'
-import type { ExitReport, Instance, InstanceDriver } from '../../runtime/pool/driver.ts'
-import type { AgentToRouter } from '../../runtime/pool/wire.ts'
-import type { Head, Version } from '../../sdk/model/function.ts'
-import type { ExitCause } from '../../sdk/model/node-status.ts'
-import { DEFAULT_POLICY, type Policy } from '../../sdk/model/policy.ts'
-import { guestVersion } from '../harness/guest-instance.ts'
+import { IsolaError } from '../../sdk/model/errors.ts'
+import { fakeInstance, Supervised } from '../harness/supervised.ts'
 
-interface FakeInstance extends Instance {
-  end(report: ExitReport): void
-  cpuMs: number
-}
-
-let started: FakeInstance[]
-let told: AgentToRouter[]
-let supervisor: Supervisor
-/** Starts that the test lets go on one by one; undefined: at once. */
-let gates: (() => void)[] | undefined
+let node: Supervised
 
 beforeEach(() => {
-  vi.useFakeTimers()
-  started = []
-  told = []
-  gates = undefined
-  const driver: InstanceDriver = {
-    kind: 'worker',
-    sandbox: 'none',
-    limits: 'none',
-    adopt: () => Promise.resolve([]),
-    keepBlanks: () => undefined,
-    blanks: () => [],
-    pids: () => [],
-    close: () => Promise.resolve(),
-    async start(version) {
-      if (gates !== undefined) await new Promise<void>((resolve) => gates!.push(resolve))
-      const instance = fakeInstance(version, `i${started.length}`)
-      started.push(instance)
-      return instance
-    },
-  }
-  supervisor = new Supervisor({
-    driver,
-    getVersion: (functionName, versionId) => Promise.resolve(versionNamed(functionName, versionId)),
-    tellRouter: (message) => {
-      told.push(message)
-      if (message.type === 'instance-drain') queueMicrotask(() => supervisor.onDrained(message.id))
-      return true
-    },
-    onEvent: () => undefined,
-  })
+  // A Friday, ten seconds before eight.
+  vi.useFakeTimers({ now: Date.parse('2026-11-20T07:59:50Z') })
+  node = new Supervised()
 })
 afterEach(async () => {
-  const closing = supervisor.close(0)
-  await vi.advanceTimersByTimeAsync(1_000)
-  await closing
+  await node.close()
   vi.useRealTimers()
 })
 
-function versionNamed(functionName: string, id: string): Version {
-  return { ...guestVersion({ modules: { 'index.js': '' } }).version, functionName, id }
-}
-
-function fakeInstance(version: Version, id: string): FakeInstance {
-  const { promise, resolve } = Promise.withResolvers<ExitReport>()
-  let exit: ExitReport | undefined
-  const end = (report: ExitReport): void => {
-    exit ??= report
-    resolve(exit)
-  }
-  const instance: FakeInstance = {
-    id,
-    functionName: version.functionName,
-    versionId: version.id,
-    pid: 0,
-    socketPath: '',
-    startedAtMs: 0,
-    state: 'running',
-    cpuMs: 0,
-    exited: promise,
-    get exit() {
-      return exit
-    },
-    usage: () => ({ cpuMs: instance.cpuMs, memoryBytes: 0 }),
-    pendingWork: () => Promise.resolve(0),
-    stop() {
-      end({ cause: 'stopped', message: '' })
-      return promise
-    },
-    kill: (cause: ExitCause) => end({ cause, message: cause }),
-    end,
-  }
-  return instance
-}
-
-function head(policy: Partial<Policy>, ...names: string[]): Head {
-  const functions = Object.fromEntries(
-    names.map((name) => [
-      name,
-      {
-        name,
-        policy: { ...DEFAULT_POLICY, ...policy },
-        deployment: { shares: [{ versionId: `v-${name}`, percent: 100 }] },
-      },
-    ]),
-  )
-  return { generation: 1, functions } as unknown as Head
-}
-
-const need = (name: string, queued: number): void =>
-  supervisor.onNeed({ functionName: name, versionId: `v-${name}`, queued })
-
-function load(name: string, inFlight: number): void {
-  const busy = started.filter(({ exit }) => exit === undefined)
-  supervisor.onLoad(
-    busy.map(({ id }) => ({ id, inFlight: inFlight / busy.length, progress: 1 })),
-    [{ functionName: name, versionId: `v-${name}`, inFlight, queued: 0, requests: 1 }],
-  )
-}
+const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms)
 
 describe('the supervisor', () => {
   test('forgets the demand that a router knew when the router dies', async () => {
-    await supervisor.start()
-    supervisor.applyHead(head({ concurrency: 10, max: 3, idleMs: 1_000 }, 'a'))
-    need('a', 1)
-    await vi.advanceTimersByTimeAsync(10)
-    load('a', 20)
-    await vi.advanceTimersByTimeAsync(10)
-    expect(started).toHaveLength(3)
-    supervisor.onRouterLost()
-    await vi.advanceTimersByTimeAsync(20_000)
-    expect(supervisor.instances).toEqual([])
-    expect(started).toHaveLength(3)
+    await node.supervisor.start()
+    node.apply({ concurrency: 10, max: 3, idleMs: 1_000 }, 'a')
+    node.need('a', 1)
+    await pass(10)
+    node.load('a', 20)
+    await pass(10)
+    expect(node.started).toHaveLength(3)
+    node.supervisor.onRouterLost()
+    await pass(20_000)
+    expect(node.supervisor.instances).toEqual([])
+    expect(node.started).toHaveLength(3)
   })
 
   test('starts nothing for a deleted function, whose last requests are still under way', async () => {
-    await supervisor.start()
-    supervisor.applyHead(head({}, 'a'))
-    need('a', 1)
-    await vi.advanceTimersByTimeAsync(10)
-    load('a', 1)
-    supervisor.applyHead(head({}))
-    need('a', 1)
-    await vi.advanceTimersByTimeAsync(20_000)
-    expect(started).toHaveLength(1)
-    expect(supervisor.instances).toEqual([])
+    await node.supervisor.start()
+    node.apply({}, 'a')
+    node.need('a', 1)
+    await pass(10)
+    node.load('a', 1)
+    node.apply({})
+    node.need('a', 1)
+    await pass(20_000)
+    expect(node.started).toHaveLength(1)
+    expect(node.supervisor.instances).toEqual([])
   })
 
   test('does a start that had to wait for others as soon as one of them is done, without being asked again', async () => {
-    await supervisor.start()
+    await node.supervisor.start()
     const names = Array.from({ length: 40 }, (_, index) => `f${index}`)
-    supervisor.applyHead(head({}, ...names))
-    gates = []
-    for (const name of names) need(name, 1)
-    await vi.advanceTimersByTimeAsync(0)
+    node.apply({}, ...names)
+    const gates: (() => void)[] = (node.gates = [])
+    for (const name of names) node.need(name, 1)
+    await pass(0)
     expect(gates.length).toBeGreaterThan(0)
     expect(gates.length).toBeLessThan(40)
     // No time passes: only the end of one start begins the next.
     for (let round = 0; round < 40; round++) {
       gates.shift()?.()
-      await vi.advanceTimersByTimeAsync(0)
+      await pass(0)
     }
-    expect(new Set(started.map(({ functionName }) => functionName))).toEqual(new Set(names))
+    expect(new Set(node.started.map(({ functionName }) => functionName))).toEqual(new Set(names))
   })
 
   test('holds a version back that crashes without an answer, and the next version not', async () => {
-    await supervisor.start()
-    supervisor.applyHead(head({}, 'a', 'b'))
+    await node.supervisor.start()
+    node.apply({}, 'a', 'b')
     for (let round = 0; round < 5; round++) {
-      need('a', 1)
-      await vi.advanceTimersByTimeAsync(1)
-      started.at(-1)!.end({ cause: 'crashed', message: 'exit code 1' })
-      await vi.advanceTimersByTimeAsync(1)
+      node.need('a', 1)
+      await pass(1)
+      node.started.at(-1)!.end({ cause: 'crashed', message: 'exit code 1' })
+      await pass(1)
     }
-    told.length = 0
-    need('a', 1)
-    expect(told).toEqual([
+    node.told = []
+    node.need('a', 1)
+    expect(node.told).toEqual([
       expect.objectContaining({
         type: 'start-refused',
         code: 'crash_loop',
@@ -183,14 +81,155 @@ describe('the supervisor', () => {
         message: expect.stringContaining('exit code 1'),
       }),
     ])
-    need('b', 1)
-    await vi.advanceTimersByTimeAsync(1)
-    expect(started.at(-1)!.functionName).toBe('b')
+    node.need('b', 1)
+    await pass(1)
+    expect(node.started.at(-1)!.functionName).toBe('b')
     // The time is over: once more.
-    await vi.advanceTimersByTimeAsync(1_000)
-    const before = started.length
-    need('a', 1)
-    await vi.advanceTimersByTimeAsync(1)
-    expect(started).toHaveLength(before + 1)
+    await pass(1_000)
+    const before = node.started.length
+    node.need('a', 1)
+    await pass(1)
+    expect(node.started).toHaveLength(before + 1)
+  })
+
+  test('refuses a version that does not start, with its message, and says so in its own log', async () => {
+    await node.supervisor.start()
+    node.apply({}, 'a')
+    node.startError = new IsolaError('start_failed', 'SyntaxError: a line')
+    node.need('a', 1)
+    await pass(1)
+    expect(node.toldOf('start-refused')).toEqual([
+      expect.objectContaining({
+        code: 'start_failed',
+        message: expect.stringContaining('SyntaxError: a line'),
+      }),
+    ])
+    expect(node.events).toEqual([expect.stringContaining('SyntaxError: a line')])
+  })
+
+  test('lets requests wait where the machine has no place, and tells the router why', async () => {
+    await node.supervisor.start()
+    node.apply({}, 'a')
+    node.startError = new IsolaError('node_full', 'no process left')
+    node.need('a', 1)
+    await pass(200)
+    expect(node.toldOf('start-delayed')).toEqual([expect.objectContaining({ versionId: 'v-a' })])
+    node.startError = undefined
+    node.need('a', 1)
+    await pass(5_000)
+    expect(node.alive('a')).toHaveLength(1)
+  })
+
+  test('takes over instances of an agent before and names them to the router, with their freezers', async () => {
+    node.adopted = [fakeInstance(node.version('a'), 'old')]
+    expect(await node.supervisor.start()).toBe(1)
+    node.apply({ min: 1 }, 'a')
+    await pass(1_000)
+    expect(node.started).toEqual([])
+    expect(node.supervisor.addresses()).toEqual([
+      {
+        id: 'old',
+        functionName: 'a',
+        versionId: 'v-a',
+        socketPath: '',
+        freezer: { file: '/freezer/old', frozen: 'FROZEN', thawed: 'THAWED' },
+      },
+    ])
+  })
+
+  test('asks for blanks, and gives a function of more weight more of the processor', async () => {
+    await node.supervisor.start()
+    node.apply({ min: 1, weight: 1 }, 'a')
+    await pass(1_100)
+    expect(node.blanks).toBeGreaterThan(0)
+    const [instance] = node.alive('a')
+    const before = instance!.weight
+    node.apply({ min: 1, weight: 5 }, 'a')
+    await pass(1_100)
+    expect(instance!.weight).toBeGreaterThan(before)
+  })
+
+  test('says why there are as many instances as there are', async () => {
+    await node.supervisor.start()
+    node.apply({ min: 2 }, 'a')
+    await pass(100)
+    expect(node.supervisor.explain()).toEqual([
+      expect.objectContaining({ functionName: 'a', versionId: 'v-a', desired: 2, running: 2, paused: 0 }),
+    ])
+    expect(node.supervisor.explain()[0]!.reason).toMatch(/min/)
+  })
+})
+
+describe('a trial start', () => {
+  test('is made once for a version, is not asked for by anybody, and serves the first requests', async () => {
+    await node.supervisor.start()
+    await node.supervisor.trialStart(node.version('a'))
+    await node.supervisor.trialStart(node.version('a'))
+    node.apply({}, 'a')
+    node.need('a', 1)
+    await pass(500)
+    expect(node.started).toHaveLength(1)
+    expect(node.toldOf('instance-up')).toEqual([expect.objectContaining({ cold: false })])
+  })
+
+  test('waits its turn where many versions are deployed at once', async () => {
+    await node.supervisor.start()
+    const gates: (() => void)[] = (node.gates = [])
+    const names = Array.from({ length: 40 }, (_, index) => `f${index}`)
+    const all = Promise.all(names.map((name) => node.supervisor.trialStart(node.version(name))))
+    await pass(0)
+    expect(gates.length).toBeGreaterThan(0)
+    expect(gates.length).toBeLessThan(40)
+    for (let round = 0; round < 40; round++) {
+      gates.shift()!()
+      await pass(0)
+    }
+    await all
+    expect(node.started).toHaveLength(40)
+  })
+
+  test('that fails throws what the driver said, and leaves its turn to the next', async () => {
+    await node.supervisor.start()
+    node.startError = new IsolaError('start_failed', 'no fetch handler')
+    for (let round = 0; round < 40; round++) {
+      await expect(node.supervisor.trialStart(node.version('a'))).rejects.toThrow('no fetch handler')
+    }
+    node.startError = undefined
+    await node.supervisor.trialStart(node.version('a'))
+    expect(node.started).toHaveLength(1)
+  })
+})
+
+describe('minimums', () => {
+  test('of a schedule hold from its time on, and end with it', async () => {
+    await node.supervisor.start()
+    const prewarm = [{ schedule: '0 8 * * fri', min: 3, forMs: 60_000 }]
+    node.apply({ prewarm, idleMs: 1_000 }, 'a')
+    await pass(5_000)
+    expect(node.started).toEqual([])
+    await pass(10_000)
+    expect(node.alive('a')).toHaveLength(3)
+    await pass(40_000)
+    expect(node.alive('a')).toHaveLength(3)
+    await pass(20_000)
+    expect(node.alive('a')).toEqual([])
+  })
+
+  test('of a schedule that cannot be read are left out, said once, and hurt no other function', async () => {
+    await node.supervisor.start()
+    node.apply({ min: 1, prewarm: [{ schedule: 'at noon', min: 3, forMs: 60_000 }] }, 'a')
+    await pass(30_000)
+    expect(node.alive('a')).toHaveLength(1)
+    expect(node.events.filter((line) => line.includes('"at noon"'))).toHaveLength(1)
+  })
+
+  test('of the fleet hold for a function that says nothing, and what it says lies over them', async () => {
+    await node.supervisor.start()
+    node.apply({ settings: { policy: { min: 2 } } }, 'a')
+    await pass(100)
+    expect(node.alive('a')).toHaveLength(2)
+    node.apply({ settings: { policy: { min: 2 } }, min: 0, idleMs: 1_000 }, 'a')
+    await pass(5_000)
+    expect(node.alive('a')).toEqual([])
   })
 })

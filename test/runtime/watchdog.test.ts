@@ -1,7 +1,5 @@
 import { expect, test } from 'vitest'
 import { allowedCpuMs, Watchdog } from '../../runtime/node/watchdog.ts'
-import { Backoff } from '../../runtime/node/backoff.ts'
-import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 
 test('CPU without a sign of life adds up, and a sign of life starts it anew', () => {
   const watchdog = new Watchdog()
@@ -56,25 +54,4 @@ test('a tick does not judge an instance that works on requests', () => {
   const watchdog = new Watchdog()
   watchdog.onLoad('a', { inFlight: 1, progress: 0 }, 0, 0)
   expect(watchdog.onTick('a', 10_000, 1_000)).toBe(0)
-})
-
-test('a start that failed waits longer each time, up to the bound, and an answer forgives', () => {
-  const backoff = new Backoff()
-  const { crashBackoffMsMin, crashBackoffMsMax } = INSTANCE_LIMITS
-  const fault = { atStart: true, message: 'SyntaxError' }
-  expect(backoff.onFault('v', fault, 0)).toBe(crashBackoffMsMin)
-  expect(backoff.onFault('v', fault, 0)).toBe(crashBackoffMsMin * 2)
-  for (let count = 0; count < 20; count++) backoff.onFault('v', fault, 0)
-  expect(backoff.onFault('v', fault, 0)).toBe(crashBackoffMsMax)
-  expect(backoff.check('v', 10)).toEqual({ waitMs: crashBackoffMsMax - 10, message: 'SyntaxError' })
-  expect(backoff.check('v', crashBackoffMsMax)).toBeUndefined()
-  backoff.onAnswer('v')
-  expect(backoff.check('v', 10)).toBeUndefined()
-})
-
-test('a few crashes in a row are forgiven before the version has to wait', () => {
-  const backoff = new Backoff()
-  const fault = { atStart: false, message: 'out of memory' }
-  const waits = Array.from({ length: 6 }, () => backoff.onFault('v', fault, 0))
-  expect(waits).toEqual([0, 0, 0, 0, 500, 1_000])
 })

@@ -1,4 +1,4 @@
-import type { NodeStatus, ProcessStatus } from '../../model/node-status.ts'
+import type { NodeStatus, ProcessStatus, ScalingStatus } from '../../model/node-status.ts'
 import { type Command, NODE_FLAGS } from '../command.ts'
 import { connectToNode } from '../find-node.ts'
 import { formatBytes, formatTable } from '../output.ts'
@@ -26,12 +26,31 @@ function formatStatus(status: NodeStatus): string {
     `  data      ${status.dataDirectory}`,
     `  sandbox   ${status.sandbox}`,
     `  limits    ${status.limits}`,
+    `  budget    ${formatBudget(status.budget)}`,
     '',
     formatTable(
       ['ROLE', 'PID', 'STATE', 'FUNCTION', 'VERSION', 'INSTANCE', 'MEMORY', 'CPU'],
       status.processes.map(processRow),
     ),
+    ...(status.scaling.length === 0
+      ? []
+      : ['', formatTable(['FUNCTION', 'VERSION', 'INSTANCES', 'REASON'], status.scaling.map(scalingRow))]),
   ].join('\n')
+}
+
+export function formatBudget({ memoryMib, cpus }: NodeStatus['budget']): string {
+  return `${memoryMib} MiB and ${cpus} ${cpus === 1 ? 'processor' : 'processors'} for instances together`
+}
+
+function scalingRow(scaling: ScalingStatus): readonly string[] {
+  const { running, paused, starting, desired } = scaling
+  const counts = [
+    `${running} running`,
+    ...(paused > 0 ? [`${paused} paused`] : []),
+    ...(starting > 0 ? [`${starting} starting`] : []),
+    ...(desired === running + paused + starting ? [] : [`${desired} wanted`]),
+  ]
+  return [scaling.functionName, shortId(scaling.versionId), counts.join(', '), scaling.reason]
 }
 
 function processRow(process: ProcessStatus): readonly string[] {

@@ -7,6 +7,7 @@ import { parseRoutePattern } from '../../model/route.ts'
 import { DEFAULT_CONTROL, DEFAULT_HTTP, parseAddress } from '../address.ts'
 import { type Command, type CommandContext, type CommandResult, JSON_FLAG } from '../command.ts'
 import { DEFAULT_DATA_DIRECTORY } from '../find-node.ts'
+import { formatBudget } from './status.ts'
 import { usageError } from '../parse-arguments.ts'
 import { suggest } from '../../../wrangler-compat/config/suggestion.ts'
 
@@ -39,6 +40,16 @@ export const upCommand: Command = {
       value: 'CIDR',
       help: 'a private network that functions may reach, e.g. 10.1.0.0/16',
     },
+    memory: {
+      type: 'text',
+      value: 'SIZE',
+      help: 'memory that instances may use together, e.g. 512M or 2G (default: what is there, less what the node needs)',
+    },
+    cpus: {
+      type: 'text',
+      value: 'N',
+      help: 'processors that instances may use together, e.g. 1.5 (default: all)',
+    },
     sandbox: {
       type: 'text',
       value: 'MEANS',
@@ -54,6 +65,7 @@ export const upCommand: Command = {
   examples: [
     'isola up',
     'isola up --data /var/lib/isola --http 0.0.0.0:80 --base-domain fn.example',
+    'isola up --memory 2G --cpus 1.5',
     'isola up --http 127.0.0.1:0 --json',
   ],
   endsOnStop: true,
@@ -70,6 +82,8 @@ async function up(context: CommandContext): Promise<CommandResult> {
     baseDomain: baseDomain(context),
     allowEgress: allowedNetworks(context),
     sandbox: sandbox(context),
+    memoryMib: memoryMib(context),
+    cpus: cpus(context),
   }
   const { startNode } = await import('../../../runtime/node/start-node.ts')
   // Readiness is the first event a reader of --json gets, whatever was said before it.
@@ -91,6 +105,7 @@ async function up(context: CommandContext): Promise<CommandResult> {
     baseDomain: options.baseDomain,
     sandbox: node.sandbox,
     limits: node.limits,
+    budget: node.budget,
     adopted: node.adopted,
   })
   for (const line of early) onEvent(line)
@@ -102,6 +117,7 @@ async function up(context: CommandContext): Promise<CommandResult> {
       `  data      ${node.dataDirectory}`,
       `  sandbox   ${node.sandbox}`,
       `  limits    ${node.limits}`,
+      `  budget    ${formatBudget(node.budget)}`,
       ...(node.adopted === 0 ? [] : [`  adopted   ${node.adopted} running instances of the agent before`]),
     ].join('\n'),
   )
@@ -160,6 +176,24 @@ function sandbox(context: CommandContext): SandboxChoice {
   throw usageError(
     `--sandbox is "${text}": ${hint === undefined ? '' : `did you mean ${hint}? `}it can be ${SANDBOXES.join(', ')}`,
   )
+}
+
+const MIB_BY_UNIT: Readonly<Record<string, number>> = { '': 1, m: 1, g: 1024 }
+
+/** `512M`, `2G`, `1.5GiB`; a bare number is MiB. Whether the machine has it, the node says. */
+function memoryMib({ flags }: CommandContext): number | undefined {
+  const text = flags.text('memory')
+  if (text === undefined) return undefined
+  const match = /^(\d{1,9}(?:\.\d{1,3})?)(?:([mg])(?:i?b)?)?$/i.exec(text)
+  if (match !== null) return Math.floor(Number(match[1]) * (MIB_BY_UNIT[match[2]?.toLowerCase() ?? ''] ?? 1))
+  throw usageError(`--memory is ${JSON.stringify(text)}: give a size with its unit, e.g. 512M or 2G`)
+}
+
+function cpus({ flags }: CommandContext): number | undefined {
+  const text = flags.text('cpus')
+  if (text === undefined) return undefined
+  if (/^\d{1,4}(?:\.\d{1,2})?$/.test(text)) return Number(text)
+  throw usageError(`--cpus is ${JSON.stringify(text)}: give a number of processors, e.g. 2 or 1.5`)
 }
 
 function allowedNetworks(context: CommandContext): string[] {
