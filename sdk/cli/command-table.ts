@@ -3,6 +3,7 @@ import { deleteCommand } from './commands/delete.ts'
 import { deployCommand } from './commands/deploy.ts'
 import { devCommand } from './commands/dev.ts'
 import { doctorCommand } from './commands/doctor.ts'
+import { limitsCommand } from './commands/limits.ts'
 import { listCommand } from './commands/list.ts'
 import { logsCommand } from './commands/logs.ts'
 import { rollbackCommand } from './commands/rollback.ts'
@@ -11,6 +12,7 @@ import { scaleCommand } from './commands/scale.ts'
 import { statusCommand } from './commands/status.ts'
 import { trafficCommand } from './commands/traffic.ts'
 import { upCommand } from './commands/up.ts'
+import { usageCommand } from './commands/usage.ts'
 import { versionsCommand } from './commands/versions.ts'
 
 /** In the order a newcomer meets them. What is heavy to load (the bundler, the node) each loads when it runs. */
@@ -24,8 +26,10 @@ export const COMMANDS: readonly Command[] = [
   trafficCommand,
   routesCommand,
   scaleCommand,
+  limitsCommand,
   logsCommand,
   statusCommand,
+  usageCommand,
   deleteCommand,
   doctorCommand,
 ]

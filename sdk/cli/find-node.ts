@@ -4,6 +4,7 @@ import type { NodeFile } from '../../runtime/node/data-directory.ts'
 import type { NodeAddress } from '../client/call.ts'
 import { createClient, type ControlClient } from '../client/client.ts'
 import { IsolaError } from '../model/errors.ts'
+import { currentActor } from './actor.ts'
 import type { CommandContext } from './command.ts'
 import { usageError } from './parse-arguments.ts'
 
@@ -40,7 +41,7 @@ export async function findNode(where: Where): Promise<NodeAddress> {
 }
 
 export async function connectToNode(where: Where): Promise<ControlClient> {
-  return createClient(await findNode(where))
+  return createClient({ ...(await findNode(where)), actor: currentActor() })
 }
 
 export function dataDirectoryOf(where: Where): string {

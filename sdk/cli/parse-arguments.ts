@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { IsolaError } from '../model/errors.ts'
 import type { Command, Flag } from './command.ts'
 import { parseDurationMs } from './duration.ts'
+import { parseSizeBytes } from './size.ts'
 import { suggest } from '../../wrangler-compat/config/suggestion.ts'
 
 /** The command line itself is wrong: exit code 2, and nothing was done. */
@@ -43,6 +44,16 @@ export class FlagValues {
     if (durationMs !== undefined) return durationMs
     throw usageError(
       `--${name} is ${JSON.stringify(text)}: give a time with its unit, e.g. 500ms, 10s, 5m or 1h`,
+    )
+  }
+
+  sizeBytes(name: string): number | undefined {
+    const text = this.text(name)
+    if (text === undefined) return undefined
+    const sizeBytes = parseSizeBytes(text)
+    if (sizeBytes !== undefined) return sizeBytes
+    throw usageError(
+      `--${name} is ${JSON.stringify(text)}: give a size with its unit, e.g. 512K, 10MB or 1GiB`,
     )
   }
 }
