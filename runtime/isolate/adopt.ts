@@ -10,6 +10,7 @@ import type { Cgroup, CgroupTree } from './cgroup.ts'
 import { sourceMapsOf } from './config-cache.ts'
 import { openHome, removeCgroup, type EgressPort } from './home.ts'
 import { createInstance, type IsolateInstance } from './instance.ts'
+import { limitsInForce } from './limits-in-force.ts'
 import { adoptedProcess, isSameProcess } from './process-handle.ts'
 import { readRecord, type InstanceRecord } from './record.ts'
 import { createStackMapper } from './stack-map.ts'
@@ -77,7 +78,16 @@ async function adopt(
   attachOutput({ blank: { home }, version, loaded: { mapStack: await stackMapperOf(version, options) }, log })
   // What was written while no agent was there, however much it is.
   home.logs.drain()
-  return createInstance({ home, process: adoptedProcess(record.process), version, startedAtMs, log })
+  const limits = limitsInForce(version, record.running.limits)
+  // One that is frozen stays so: the router that froze it may still have it, and a new one thaws what it is told of.
+  return createInstance({
+    home,
+    process: adoptedProcess(record.process),
+    version,
+    startedAtMs,
+    limits,
+    log,
+  })
 }
 
 /** Positions of the bundle are better than no adoption. */

@@ -38,6 +38,11 @@ export function tryWrite(directory: string, file: string, value: string | number
   }
 }
 
+/** A weight where 100 is ordinary, within what the kernel takes. */
+export function clampWeight(weight: number): number {
+  return Math.min(10_000, Math.max(1, Math.round(weight)))
+}
+
 /** False where it may not be made. */
 export function tryMakeDirectory(directory: string): boolean {
   try {

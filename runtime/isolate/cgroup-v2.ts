@@ -5,10 +5,14 @@
  *   2. it is a service's, a container's or a user's own: its processes move to a leaf `isola-<name>-node` beside ours;
  *   3. it is the session of a login, which is not ours to rearrange: root makes its group at the top of the tree.
  */
+import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import type { Cgroup, CgroupLimits, CgroupMount, CgroupTree } from './cgroup.ts'
+import type { NodeBudget } from '../pool/node-events.ts'
+import type { Cgroup, CgroupLimits, CgroupMount, CgroupTree, MemoryKill } from './cgroup.ts'
 import {
   childrenOf,
+  clampWeight,
   killProcesses,
   read,
   readKey,
@@ -22,6 +26,8 @@ import {
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const
 const MIB = 1024 * 1024
 const CPU_PERIOD_US = 100_000
+/** Every group has it since Linux 5.2, but that at the root. */
+const FREEZE_FILE = 'cgroup.freeze'
 
 export function openTreeV2(
   mounts: readonly CgroupMount[],
@@ -78,9 +84,15 @@ function enable(directory: string, controllers: readonly string[]): boolean {
 }
 
 function treeV2(parent: string, controllers: readonly string[]): CgroupTree {
+  tryWrite(parent, 'cpu.weight', 100)
+  const names = existsSync(join(parent, FREEZE_FILE)) ? [...controllers, 'freezer'] : controllers
   return {
     version: 2,
-    description: `cgroup v2: ${controllers.join(', ')}`,
+    description: `cgroup v2: ${names.join(', ')}`,
+    limitTogether(budget) {
+      limitCpuTogether(parent, budget)
+      return limitMemoryTogether(parent, budget)
+    },
     create(id) {
       const directory = join(parent, id)
       if (!tryMakeDirectory(directory)) throw new Error(`cannot make the cgroup ${directory}`)
@@ -94,6 +106,11 @@ function treeV2(parent: string, controllers: readonly string[]): CgroupTree {
 }
 
 function cgroupV2(directory: string): Cgroup {
+  const freezeFile = join(directory, FREEZE_FILE)
+  const freezer = existsSync(freezeFile) ? { file: freezeFile, frozen: '1', thawed: '0' } : undefined
+  const thaw = (): void => {
+    if (freezer !== undefined) tryWrite(directory, FREEZE_FILE, freezer.thawed)
+  }
   return {
     directories: { unified: directory },
     processFiles: [join(directory, 'cgroup.procs')],
@@ -105,6 +122,10 @@ function cgroupV2(directory: string): Cgroup {
       tryWrite(directory, 'cpu.max', `${Math.round(limits.cpus * CPU_PERIOD_US)} ${CPU_PERIOD_US}`)
       tryWrite(directory, 'pids.max', limits.pids)
     },
+    setCpuWeight: (weight) => void tryWrite(directory, 'cpu.weight', clampWeight(weight)),
+    freezer,
+    isFrozen: () => freezer !== undefined && read(directory, FREEZE_FILE)?.trim() === freezer.frozen,
+    thaw,
     usage() {
       const cpuUs = readKey(directory, 'cpu.stat', 'usage_usec')
       const used = readNumber(directory, 'memory.current')
@@ -114,10 +135,42 @@ function cgroupV2(directory: string): Cgroup {
         memoryBytes: used === undefined ? undefined : Math.max(0, used - inactive),
       }
     },
-    memoryKills: () => readKey(directory, 'memory.events', 'oom_kill') ?? 0,
+    memoryKill: () => memoryKill(directory),
     kill() {
       if (!tryWrite(directory, 'cgroup.kill', 1)) killProcesses(directory)
+      thaw()
     },
     remove: () => tryRemoveDirectory(directory),
   }
+}
+
+/** `oom` is counted where the limit was reached and above, `oom_kill` where the process was. */
+function memoryKill(directory: string): MemoryKill | undefined {
+  if ((readKey(directory, 'memory.events', 'oom_kill') ?? 0) === 0) return undefined
+  if ((readKey(directory, 'memory.events', 'oom') ?? 0) > 0) return { reached: 'instance' }
+  const parent = dirname(directory)
+  // The local file leaves out what siblings reached of their own; Linux has it since 5.2.
+  const reached = readKey(parent, 'memory.events.local', 'oom') ?? readKey(parent, 'memory.events', 'oom')
+  const limitBytes = Number(read(parent, 'memory.max'))
+  // "max" is no number.
+  if (reached === undefined || reached === 0 || !Number.isFinite(limitBytes)) return { reached: 'machine' }
+  return { reached: 'budget', memoryMib: Math.round(limitBytes / MIB) }
+}
+
+function limitMemoryTogether(parent: string, budget: NodeBudget | undefined): boolean {
+  if (budget === undefined) return tryWrite(parent, 'memory.max', 'max')
+  const bytes = budget.memoryMib * MIB
+  const used = readNumber(parent, 'memory.current') ?? 0
+  const cache =
+    (readKey(parent, 'memory.stat', 'inactive_file') ?? 0) +
+    (readKey(parent, 'memory.stat', 'active_file') ?? 0)
+  // A limit below what cannot be reclaimed is taken, and then enforced by killing.
+  const fits = used - cache <= bytes
+  return tryWrite(parent, 'memory.max', fits ? bytes : used) && fits
+}
+
+function limitCpuTogether(parent: string, budget: NodeBudget | undefined): void {
+  const cpus = budget?.cpus ?? Number.POSITIVE_INFINITY
+  const quota = cpus < availableParallelism() ? String(Math.round(cpus * CPU_PERIOD_US)) : 'max'
+  tryWrite(parent, 'cpu.max', `${quota} ${CPU_PERIOD_US}`)
 }

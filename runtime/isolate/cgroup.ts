@@ -7,6 +7,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openTreeV1 } from './cgroup-v1.ts'
 import { openTreeV2 } from './cgroup-v2.ts'
+import type { Freezer } from '../pool/wire.ts'
+import type { NodeBudget } from '../pool/node-events.ts'
 
 export interface CgroupLimits {
   readonly memoryMib: number
@@ -14,26 +16,46 @@ export interface CgroupLimits {
   readonly pids: number
 }
 
+/** Whose memory was used up when the kernel ended a process. */
+export type MemoryKill =
+  | { readonly reached: 'instance' }
+  /** The limit of all instances together, which is `memoryMib`; this one was below its own. */
+  | { readonly reached: 'budget'; readonly memoryMib: number }
+  /** None of ours: the machine's, or that of a group around the whole node. */
+  | { readonly reached: 'machine' }
+
 export interface Cgroup {
   /** Directories by controller; where to find it again after a restart of the agent. */
   readonly directories: Readonly<Record<string, string>>
   /** The launching process writes its id to each. */
   readonly processFiles: readonly string[]
   limit(limits: CgroupLimits): void
+  /** Share of the processors relative to its siblings; 100 is ordinary, 1 the least, 10000 the most. */
+  setCpuWeight(weight: number): void
+  /** Undefined where the machine has none, and for a group that was made without. */
+  readonly freezer: Freezer | undefined
+  isFrozen(): boolean
+  /** What is frozen reads no signal: under v1 not even SIGKILL. */
+  thaw(): void
   /** A field is undefined where its controller is missing; everything is, once the group is gone. */
   usage(): { readonly cpuMs: number | undefined; readonly memoryBytes: number | undefined }
-  /** Processes the kernel has killed because the memory limit was reached. */
-  memoryKills(): number
-  /** SIGKILL to everything inside. */
+  /** Undefined where the kernel has killed nothing inside for want of memory. */
+  memoryKill(): MemoryKill | undefined
+  /** SIGKILL to everything inside, frozen or not. */
   kill(): void
   /** False while a process is still inside. True also where it was gone already. */
   remove(): boolean
 }
 
 export interface CgroupTree {
-  /** For a person: "cgroup v1: memory, cpu, pids". */
+  /** For a person: "cgroup v1: memory, cpu, pids, freezer". */
   readonly description: string
   readonly version: 1 | 2
+  /**
+   * Limits all groups together; undefined takes the limit away. A memory limit below what is in use kills nobody: it
+   * is then set to what is in use, and the answer is false; ask again when an instance has ended.
+   */
+  limitTogether(budget: NodeBudget | undefined): boolean
   create(id: string): Cgroup
   /** A group made earlier, perhaps by an agent that was started elsewhere and so under another parent. */
   open(directories: Readonly<Record<string, string>>): Cgroup
@@ -86,7 +108,7 @@ export function openCgroupTree(options: CgroupOptions): CgroupTree | { readonly 
 }
 
 /** Reads /proc/self/mountinfo and /proc/self/cgroup (proc(5), cgroups(7)). */
-function readMounts(processDirectory: string): CgroupMount[] {
+export function readMounts(processDirectory: string): CgroupMount[] {
   const ownPaths = new Map<string, string>()
   for (const line of readFileSync(join(processDirectory, 'cgroup'), 'utf8').split('\n')) {
     const [, controllers, ...path] = line.split(':')

@@ -1,10 +1,11 @@
 /**
- * Encoded configs by version id, so that a repeated cold start loads and encodes nothing. Bounded by bytes; what was
+ * Encoded configs by version id and memory limit (which V8 is told in it), so that a repeated cold start loads and encodes nothing. Bounded by bytes; what was
  * not wanted for longest goes first. Starts of one version at the same time share one load.
  */
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Version } from '../../sdk/model/function.ts'
 import { encodeConfig } from './config.ts'
+import { limitsInForce } from './limits-in-force.ts'
 import { createStackMapper } from './stack-map.ts'
 
 export interface LoadedVersion {
@@ -21,7 +22,8 @@ export interface ConfigCacheOptions {
 }
 
 export interface ConfigCache {
-  load(version: Version): Promise<LoadedVersion>
+  /** `memoryMib` is the limit in force. @default what the version asks for, else the default of all functions */
+  load(version: Version, memoryMib?: number): Promise<LoadedVersion>
   readonly bytes: number
 }
 
@@ -32,18 +34,18 @@ export function createConfigCache(options: ConfigCacheOptions): ConfigCache {
   const loading = new Map<string, Promise<LoadedVersion>>()
   let bytes = 0
 
-  const load = async (version: Version): Promise<LoadedVersion> => {
+  const load = async (version: Version, memoryMib: number, key: string): Promise<LoadedVersion> => {
     const modules = await options.loadModules(version)
-    const config = encodeConfig({ version, modules, socketDirectory: options.socketDirectory })
+    const config = encodeConfig({ version, modules, memoryMib, socketDirectory: options.socketDirectory })
     const sourceMaps = sourceMapsOf(version, modules)
     const loaded = { config, mapStack: createStackMapper(sourceMaps), bytes: config.length }
     for (const map of sourceMaps.values()) loaded.bytes += map.length
     if (loaded.bytes > bytesMax) return loaded
-    kept.set(version.id, loaded)
+    kept.set(key, loaded)
     bytes += loaded.bytes
-    for (const [id, oldest] of kept) {
+    for (const [oldestKey, oldest] of kept) {
       if (bytes <= bytesMax) break
-      kept.delete(id)
+      kept.delete(oldestKey)
       bytes -= oldest.bytes
     }
     return loaded
@@ -52,17 +54,18 @@ export function createConfigCache(options: ConfigCacheOptions): ConfigCache {
     get bytes() {
       return bytes
     },
-    load(version) {
-      const hit = kept.get(version.id)
+    load(version, memoryMib = limitsInForce(version).memoryMib) {
+      const key = `${version.id} ${memoryMib}`
+      const hit = kept.get(key)
       if (hit !== undefined) {
-        kept.delete(version.id)
-        kept.set(version.id, hit)
+        kept.delete(key)
+        kept.set(key, hit)
         return Promise.resolve(hit)
       }
-      let pending = loading.get(version.id)
+      let pending = loading.get(key)
       if (pending === undefined) {
-        pending = load(version).finally(() => loading.delete(version.id))
-        loading.set(version.id, pending)
+        pending = load(version, memoryMib, key).finally(() => loading.delete(key))
+        loading.set(key, pending)
       }
       return pending
     },

@@ -19,6 +19,7 @@ import {
   type Worker_Module,
   Worker_Module_Which,
 } from './capnp/workerd.ts'
+import { limitsInForce } from './limits-in-force.ts'
 import { LOG_MARKS } from './log-marks.ts'
 import { MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
 
@@ -34,6 +35,8 @@ export interface ConfigOptions {
   readonly modules: ReadonlyMap<string, Uint8Array>
   /** Absolute path as workerd sees it. */
   readonly socketDirectory: string
+  /** Memory limit in force. @default what the version asks for, else the default of all functions */
+  readonly memoryMib?: number
   /** @default MEMORY_PLAN */
   readonly memory?: MemoryPlan
 }
@@ -82,8 +85,9 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     target.name = 'function'
     if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT
   }
-  // Where nothing else limits memory, V8 at least limits its heap.
-  const v8Flags = [...memory.v8Flags, `--max-old-space-size=${content.limits.memoryMib}`]
+  // Where nothing else limits memory, V8 at least limits its heap. Read when it is configured, not when a blank starts.
+  const memoryMib = options.memoryMib ?? limitsInForce(options.version).memoryMib
+  const v8Flags = [...memory.v8Flags, `--max-old-space-size=${memoryMib}`]
   setTexts(config._initV8Flags(v8Flags.length), v8Flags)
   const logging = config._initLogging()
   logging.structuredLogging = true

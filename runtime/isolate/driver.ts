@@ -9,16 +9,19 @@ import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { Version } from '../../sdk/model/function.ts'
 import type { InstanceDriver, LogSink } from '../pool/driver.ts'
+import type { NodeBudget } from '../pool/node-events.ts'
 import { adoptInstances } from './adopt.ts'
 import { startBlank, type Blank } from './blank.ts'
+import { createBlanks } from './blanks.ts'
 import { openCgroupTree, type Cgroup, type CgroupTree } from './cgroup.ts'
 import { INSTANCE_SOCKETS } from './config.ts'
 import { createConfigCache } from './config-cache.ts'
 import { openHome, removeCgroup, SOCKET_FOLDER, type EgressPort, type Home } from './home.ts'
 import type { IsolateInstance } from './instance.ts'
+import { limitsInForce } from './limits-in-force.ts'
 import { processUsage } from './process-handle.ts'
 import { prepareSandbox, type SandboxChoice } from './sandbox.ts'
-import { cgroupLimits, startInstance } from './start.ts'
+import { startInstance } from './start.ts'
 import { createUidPool } from './uid-pool.ts'
 import { workerdBinaryPath } from './workerd.ts'
 
@@ -33,6 +36,11 @@ export interface IsolateDriverOptions {
   readonly sandbox?: SandboxChoice
   /** Unique among the nodes of this machine: names cgroups and separates user ids. */
   readonly isolationName: string
+  /**
+   * What all instances and blanks may use together, enforced by the kernel: whatever they do, it takes no memory and no
+   * processor from the router and the agent. Absent: whatever the machine has.
+   */
+  readonly budget?: NodeBudget
   /** @default INSTANCE_LIMITS.startTimeoutMs */
   readonly startTimeoutMs?: number
 }
@@ -58,12 +66,12 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
     socketDirectory: sandbox.socketsInside,
   })
 
-  const waiting = new Set<Blank>()
+  let isBudgetInForce = tree?.limitTogether(options.budget) ?? true
+  // The kernel lets no group have more than the one around it.
+  const cpus = Math.min(INSTANCE_LIMITS.cpusDefault, options.budget?.cpus ?? Number.POSITIVE_INFINITY)
   const claimed = new Set<Blank>()
   const instances = new Map<string, IsolateInstance>()
   const endings = new Set<Promise<unknown>>()
-  let wanted = 0
-  let refill: NodeJS.Timeout | undefined
   let closed = false
 
   const untilCleared = (ending: Promise<unknown>): void => {
@@ -77,7 +85,7 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
     let cgroup: Cgroup | undefined
     try {
       cgroup = tree?.create(id)
-      cgroup?.limit(cgroupLimits(INSTANCE_LIMITS.memoryMibDefault))
+      cgroup?.limit({ memoryMib: INSTANCE_LIMITS.memoryMibDefault, cpus, pids: INSTANCE_LIMITS.pidsMax })
       const onCleared = (): void => uids.release(uid)
       home = openHome({
         id,
@@ -94,35 +102,7 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       throw new IsolaError('internal', `no instance can be prepared: ${(cause as Error).message}`, { cause })
     }
   }
-  const fill = (delayMs: number): void => {
-    if (closed || refill !== undefined || waiting.size >= wanted) return
-    refill = setTimeout(() => {
-      refill = undefined
-      try {
-        if (waiting.size < wanted) waitForClaim(makeBlank())
-        fill(INSTANCE_LIMITS.blankSpacingMs)
-      } catch {
-        // A start says what is wrong, to whoever asks for one; here there is only trying again.
-        fill(INSTANCE_LIMITS.blankRetryMs)
-      }
-    }, delayMs)
-  }
-  const waitForClaim = (blank: Blank): void => {
-    waiting.add(blank)
-    void blank.process.exited.then(() => {
-      // Still unclaimed: it ended by itself, or with us.
-      if (!waiting.delete(blank)) return
-      untilCleared(blank.home.clear())
-      fill(INSTANCE_LIMITS.blankRetryMs)
-    })
-  }
-  const claim = (): Blank => {
-    for (const blank of waiting) {
-      waiting.delete(blank)
-      return blank
-    }
-    return makeBlank()
-  }
+  const blanks = createBlanks({ make: makeBlank, untilCleared })
   const refuseWhenClosed = (): void => {
     if (closed) throw new IsolaError('draining', 'this node is shutting down: ask another')
   }
@@ -130,6 +110,10 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
     instances.set(instance.id, instance)
     untilCleared(instance.cleared)
     void instance.exited.then(() => instances.delete(instance.id))
+    void instance.cleared.then(() => {
+      // It was lower than what instances of an earlier agent had: each that ends may make room for it.
+      if (!isBudgetInForce) isBudgetInForce = tree?.limitTogether(options.budget) ?? true
+    })
     return instance
   }
 
@@ -140,42 +124,44 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       tree?.description ?? `none but files and time (${'unavailable' in found ? found.unavailable : ''})`,
 
     async adopt() {
-      const known = new Set([...waiting].map(({ home }) => home.id).concat([...instances.keys()]))
+      const known = new Set([...blanks.waiting].map(({ home }) => home.id).concat([...instances.keys()]))
       const adopted = await adoptInstances({ ...options, instancesDirectory, tree, uids, known })
       return adopted.map(hold)
     },
 
-    keepBlanks(count) {
-      wanted = Math.min(Math.max(0, count), INSTANCE_LIMITS.blanksMax)
-      for (const blank of waiting) {
-        if (waiting.size <= wanted) break
-        waiting.delete(blank)
-        untilCleared(discard(blank))
-      }
-      fill(0)
-    },
+    keepBlanks: (count) => blanks.keep(count),
 
-    async start(version) {
+    async start(version, inForce) {
       refuseWhenClosed()
-      const loaded = await configs.load(version)
+      const limits = limitsInForce(version, inForce)
+      const loaded = await configs.load(version, limits.memoryMib)
       refuseWhenClosed()
-      const blank = claim()
+      const blank = blanks.claim()
       const starting = startInstance({
         blank,
         version,
+        limits,
+        cpus,
         loaded,
         egress,
         log,
         startTimeoutMs: options.startTimeoutMs ?? INSTANCE_LIMITS.startTimeoutMs,
       })
       claimed.add(blank)
-      untilCleared(starting.catch(() => undefined).finally(() => claimed.delete(blank)))
-      fill(INSTANCE_LIMITS.blankAfterStartMs)
+      const over = starting
+        .catch(() => undefined)
+        .finally(() => {
+          claimed.delete(blank)
+          blanks.startEnded()
+        })
+      untilCleared(over)
       return hold(await starting)
     },
 
+    reserveMib: (memoryMib) => Math.min(memoryMib, INSTANCE_LIMITS.reserveMib),
+
     blanks: () =>
-      [...waiting].map(({ process, home }) => {
+      [...blanks.waiting].map(({ process, home }) => {
         const coarse = processUsage(process.pid)
         const { cpuMs, memoryBytes } = home.cgroup?.usage() ?? {}
         return {
@@ -186,17 +172,13 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       }),
 
     pids: () => [
-      ...[...waiting, ...claimed].map(({ process }) => process.pid),
+      ...[...blanks.waiting, ...claimed].map(({ process }) => process.pid),
       ...[...instances.values()].map(({ pid }) => pid),
     ],
 
     async close() {
       closed = true
-      clearTimeout(refill)
-      for (const blank of waiting) {
-        waiting.delete(blank)
-        untilCleared(discard(blank))
-      }
+      blanks.close()
       // A start that was under way may still become an instance.
       while (endings.size > 0) {
         for (const blank of claimed) blank.process.signal('SIGKILL')
@@ -208,12 +190,6 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
         rmSync(join(options.runDirectory, name), { recursive: true, force: true })
     },
   }
-}
-
-async function discard(blank: Blank): Promise<void> {
-  blank.process.signal('SIGKILL')
-  await blank.process.exited
-  await blank.home.clear()
 }
 
 /** The kernel cuts socket paths without a word on some paths of libuv; better to say it once, here. */

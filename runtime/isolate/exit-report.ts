@@ -1,19 +1,21 @@
 /** Why an instance ended, decided from everything known about it. */
 import type { ExitCause } from '../../sdk/model/node-status.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
-import type { VersionLimits } from '../../sdk/model/function.ts'
-import type { ExitReport } from '../pool/driver.ts'
+import type { ExitReport, StartOptions } from '../pool/driver.ts'
+import type { MemoryKill } from './cgroup.ts'
 import type { ProcessExit } from './process-handle.ts'
 
 export interface ExitFacts {
   readonly exit: ProcessExit
-  /** The cause given to `kill`, or `stopped` after `stop`. */
+  /** The cause given to `kill`, or `stopped` after `stop`, and the words given with it. */
   readonly requested: ExitCause | undefined
+  readonly requestedMessage?: string | undefined
   /** Of its cgroup, since it was made. */
-  readonly memoryKills: number
+  readonly memoryKill: MemoryKill | undefined
   /** Last lines that workerd itself wrote to stderr. */
   readonly errors: string
-  readonly limits: VersionLimits
+  /** In force for this instance. */
+  readonly limits: StartOptions
 }
 
 const HEAP_EXHAUSTED = /out of memory|heap limit/i
@@ -22,12 +24,12 @@ const ABORTED = /abortIsolate\(\) called.*reason = (.*)/
 const FILES_EXHAUSTED = /accept\(\).*too many open files/i
 
 /** What we did comes first: a process that we killed for one cause may show signs of another. */
-export function reportExit({ exit, requested, memoryKills, errors, limits }: ExitFacts): ExitReport {
-  if (requested !== undefined) return { cause: requested, message: requestedMessage(requested, limits) }
+export function reportExit(facts: ExitFacts): ExitReport {
+  const { exit, requested, memoryKill, errors, limits } = facts
+  if (requested !== undefined)
+    return { cause: requested, message: facts.requestedMessage ?? requestedMessage(requested, limits) }
   const lastError = errors.trim().split('\n').at(-1) ?? ''
-  if (memoryKills > 0) {
-    return { cause: 'out_of_memory', message: `memory limit of ${limits.memoryMib} MiB reached` }
-  }
+  if (memoryKill !== undefined) return { cause: 'out_of_memory', message: memoryMessage(memoryKill, limits) }
   if (HEAP_EXHAUSTED.test(errors)) {
     return {
       cause: 'out_of_memory',
@@ -51,7 +53,19 @@ export function reportExit({ exit, requested, memoryKills, errors, limits }: Exi
   return { cause: 'crashed', message: lastError === '' ? how : `${how}: ${lastError}` }
 }
 
-function requestedMessage(cause: ExitCause, limits: VersionLimits): string {
+function memoryMessage(kill: MemoryKill, { memoryMib }: StartOptions): string {
+  const below = `this instance was below its own limit of ${memoryMib} MiB`
+  switch (kill.reached) {
+    case 'instance':
+      return `memory limit of ${memoryMib} MiB reached`
+    case 'budget':
+      return `the node's memory budget of ${kill.memoryMib} MiB for all instances was used up; ${below}`
+    case 'machine':
+      return `the machine's memory was used up; ${below}`
+  }
+}
+
+function requestedMessage(cause: ExitCause, limits: StartOptions): string {
   switch (cause) {
     case 'stopped':
       return 'stopped'

@@ -3,7 +3,7 @@ import type { ExitCause, InstanceState } from '../../sdk/model/node-status.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Version } from '../../sdk/model/function.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
-import type { ExitReport, Instance, LogSink } from '../pool/driver.ts'
+import type { ExitReport, Instance, LogSink, StartOptions } from '../pool/driver.ts'
 import { askGuest } from './control-request.ts'
 import { reportExit } from './exit-report.ts'
 import type { Home } from './home.ts'
@@ -22,27 +22,36 @@ export interface IsolateInstanceOptions {
   readonly process: ProcessHandle
   readonly version: Version
   readonly startedAtMs: number
+  /** In force for it. */
+  readonly limits: StartOptions
   readonly log: LogSink
 }
 
 export function createInstance(options: IsolateInstanceOptions): IsolateInstance {
-  const { home, process, version, log } = options
-  const { limits } = version.content
+  const { home, process, version, limits, log } = options
   let state: InstanceState = 'running'
   let exit: ExitReport | undefined
   let requested: ExitCause | undefined
+  let requestedMessage: string | undefined
   let ended = false
+  let thawing: NodeJS.Timeout | undefined
+  let cpuMsSeen: number | undefined
 
   const exited = process.exited.then((outcome) => {
     ended = true
+    clearInterval(thawing)
     home.logs.drain()
-    exit = reportExit({
+    const report = reportExit({
       exit: outcome,
       requested,
-      memoryKills: home.cgroup?.memoryKills() ?? 0,
+      requestedMessage,
+      memoryKill: home.cgroup?.memoryKill(),
       errors: home.logs.lastErrors(),
       limits,
     })
+    // Of a process that is gone only its cgroup still knows; without one, what was seen last.
+    const cpuMs = home.cgroup?.usage().cpuMs ?? cpuMsSeen
+    exit = cpuMs === undefined ? report : { ...report, cpuMs }
     state = 'gone'
     if (exit.cause !== 'stopped')
       log(instanceLine(version, home.id, `ended (${exit.cause}): ${exit.message}`))
@@ -50,17 +59,31 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
   })
   const cleared = exited.then(() => home.clear())
 
-  const kill = (cause: ExitCause): void => {
+  /** Again until it is gone: the router may be freezing it at this moment, which no signal would get through. */
+  const keepThawed = (): void => {
+    const { cgroup } = home
+    if (cgroup?.freezer === undefined) return
+    cgroup.thaw()
+    thawing ??= setInterval(() => cgroup.thaw(), INSTANCE_LIMITS.exitPollMs)
+  }
+  const kill = (cause: ExitCause, message?: string): void => {
     if (ended) return
-    requested ??= cause
+    if (requested === undefined) {
+      requested = cause
+      requestedMessage = message
+    }
     process.signal('SIGKILL')
     home.cgroup?.kill()
+    keepThawed()
   }
+  const isFrozen = (): boolean => home.cgroup?.isFrozen() === true
   const relief = createRelief({
     limitBytes: limits.memoryMib * MIB,
-    // A function too busy to answer is asked again with a later measurement.
-    collect: () =>
-      void askGuest(home.controlSocket, INSTANCE_LIMITS.controlTimeoutMs, '/collect').catch(() => undefined),
+    // A function too busy to answer is asked again with a later measurement; one that is frozen cannot answer.
+    collect() {
+      if (isFrozen()) return
+      askGuest(home.controlSocket, INSTANCE_LIMITS.controlTimeoutMs, '/collect').catch(() => undefined)
+    },
   })
   const measure = (): { cpuMs: number; memoryBytes: number } => {
     const { cpuMs, memoryBytes } = home.cgroup?.usage() ?? {}
@@ -75,6 +98,8 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     pid: process.pid,
     socketPath: home.httpSocket,
     startedAtMs: options.startedAtMs,
+    memoryMib: limits.memoryMib,
+    freezer: home.cgroup?.freezer,
     exited,
     cleared,
     get state() {
@@ -83,15 +108,20 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     get exit() {
       return exit
     },
+    setCpuWeight(weight) {
+      if (!ended) home.cgroup?.setCpuWeight(weight)
+    },
     usage() {
       if (ended) return { cpuMs: 0, memoryBytes: 0 }
       const usage = measure()
+      cpuMsSeen = usage.cpuMs
       // Whoever measures gives the occasion: no timer of its own for each instance.
       relief.observe(usage.memoryBytes, performance.now())
       return usage
     },
     async pendingWork() {
-      if (ended) return 0
+      // One is frozen only when it has none, and asking it would take the whole second.
+      if (ended || isFrozen()) return 0
       try {
         return (await askGuest(home.controlSocket, INSTANCE_LIMITS.controlTimeoutMs)).pending
       } catch {
@@ -103,6 +133,7 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
         requested ??= 'stopped'
         state = 'draining'
         process.signal('SIGTERM')
+        keepThawed()
         const timer = setTimeout(() => kill('stopped'), graceMs)
         void exited.then(() => clearTimeout(timer))
       }

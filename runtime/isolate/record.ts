@@ -6,6 +6,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Version } from '../../sdk/model/function.ts'
+import type { StartOptions } from '../pool/driver.ts'
 import type { ProcessIdentity } from './process-handle.ts'
 
 export interface InstanceRecord {
@@ -18,6 +19,8 @@ export interface InstanceRecord {
   readonly running?: {
     readonly version: Version
     readonly startedAtMs: number
+    /** In force since its start; absent in records of agents that knew only what the version asks for. */
+    readonly limits?: StartOptions
   }
 }
 

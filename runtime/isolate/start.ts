@@ -2,7 +2,7 @@
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { Version } from '../../sdk/model/function.ts'
-import type { LogSink } from '../pool/driver.ts'
+import type { LogSink, StartOptions } from '../pool/driver.ts'
 import type { Blank } from './blank.ts'
 import type { LoadedVersion } from './config-cache.ts'
 import { askGuest } from './control-request.ts'
@@ -12,16 +12,20 @@ import { createInstance, instanceLine, type IsolateInstance } from './instance.t
 import { createOutputParser, describeStartFailure } from './output.ts'
 import { writeRecord } from './record.ts'
 
-export interface StartOptions {
+export interface InstanceStart {
   readonly blank: Blank
   readonly version: Version
+  /** In force for the instance. */
+  readonly limits: StartOptions
+  /** Processors it may use. */
+  readonly cpus: number
   readonly loaded: LoadedVersion
   readonly egress: EgressPort
   readonly startTimeoutMs: number
   readonly log: LogSink
 }
 
-export async function startInstance(options: StartOptions): Promise<IsolateInstance> {
+export async function startInstance(options: InstanceStart): Promise<IsolateInstance> {
   const { blank, version, log } = options
   const ending = watchEnding(options)
   let failure: Failure
@@ -37,10 +41,6 @@ export async function startInstance(options: StartOptions): Promise<IsolateInsta
   const message = `function "${version.functionName}" did not start: ${await abandon(blank, failure)}`
   log(instanceLine(version, blank.home.id, message))
   throw new IsolaError('start_failed', message)
-}
-
-export function cgroupLimits(memoryMib: number): { memoryMib: number; cpus: number; pids: number } {
-  return { memoryMib, cpus: INSTANCE_LIMITS.cpusDefault, pids: INSTANCE_LIMITS.pidsMax }
 }
 
 export function attachOutput(options: {
@@ -73,15 +73,15 @@ export function attachOutput(options: {
 /** Undefined once it may get its first request; else what is wrong, to be asked after the output was read. */
 type Failure = (() => string) | undefined
 
-function configure({ blank, version, loaded, egress, log }: StartOptions): void {
+function configure({ blank, version, limits, cpus, loaded, egress, log }: InstanceStart): void {
   const { home } = blank
   attachOutput({ blank, version, loaded, log })
-  home.cgroup?.limit(cgroupLimits(version.content.limits.memoryMib))
+  home.cgroup?.limit({ memoryMib: limits.memoryMib, cpus, pids: INSTANCE_LIMITS.pidsMax })
   egress.assign(home.id, version.functionName)
   blank.configure(loaded.config)
 }
 
-async function becomeReady({ blank, version }: StartOptions, ended: Promise<Failure>): Promise<Failure> {
+async function becomeReady({ blank, version }: InstanceStart, ended: Promise<Failure>): Promise<Failure> {
   const { home } = blank
   await blank.listening(['http', 'control'])
   try {
@@ -101,7 +101,7 @@ async function becomeReady({ blank, version }: StartOptions, ended: Promise<Fail
 }
 
 /** Settles when the process ends or the time is over. */
-function watchEnding({ blank, version, startTimeoutMs }: StartOptions): {
+function watchEnding({ blank, limits, startTimeoutMs }: InstanceStart): {
   readonly reason: Promise<Failure>
   cancel(): void
 } {
@@ -118,14 +118,8 @@ function watchEnding({ blank, version, startTimeoutMs }: StartOptions): {
       clearTimeout(timer)
       resolve(() => {
         const errors = home.logs.lastErrors()
-        const memoryKills = home.cgroup?.memoryKills() ?? 0
-        const report = reportExit({
-          exit,
-          requested: undefined,
-          memoryKills,
-          errors,
-          limits: version.content.limits,
-        })
+        const memoryKill = home.cgroup?.memoryKill()
+        const report = reportExit({ exit, requested: undefined, memoryKill, errors, limits })
         return report.cause === 'crashed' && errors !== '' ? describeStartFailure(errors) : report.message
       })
     })
@@ -133,7 +127,7 @@ function watchEnding({ blank, version, startTimeoutMs }: StartOptions): {
   return { reason, cancel: () => clearTimeout(timer) }
 }
 
-function takeUp({ blank, version, log }: StartOptions): IsolateInstance {
+function takeUp({ blank, version, limits, log }: InstanceStart): IsolateInstance {
   const { home, identity, process } = blank
   const startedAtMs = Date.now()
   writeRecord(home.directory, {
@@ -142,9 +136,9 @@ function takeUp({ blank, version, log }: StartOptions): IsolateInstance {
     process: identity,
     uid: home.uid,
     ...(home.cgroup === undefined ? {} : { cgroup: home.cgroup.directories }),
-    running: { version, startedAtMs },
+    running: { version, startedAtMs, limits },
   })
-  return createInstance({ home, process, version, startedAtMs, log })
+  return createInstance({ home, process, version, startedAtMs, limits, log })
 }
 
 /** Leaves nothing of it; the message is made in between, when all output was read and the cgroup still counts. */

@@ -69,8 +69,8 @@ export interface Instance {
   pendingWork(): Promise<number>
   /** SIGTERM, then SIGKILL after `graceMs`. The caller has drained it. One that is frozen is thawed first, here and in `kill`. */
   stop(options: { readonly graceMs: number }): Promise<ExitReport>
-  /** SIGKILL at once; `cause` becomes the report's cause. */
-  kill(cause: ExitCause): void
+  /** SIGKILL at once; `cause` becomes the report's cause, and `message`, if given, its words: a limit may have changed since the start. */
+  kill(cause: ExitCause, message?: string): void
 }
 
 export interface ExitReport {

@@ -106,7 +106,7 @@ test('an adopted instance can be killed, and its crash is seen', async () => {
   const { driver } = await nextAgent()
   const [instance] = await driver.adopt()
   instance!.kill('killed')
-  expect(await instance!.exited).toEqual({ cause: 'killed', message: 'killed' })
+  expect(await instance!.exited).toMatchObject({ cause: 'killed', message: 'killed' })
   expect(isAlive(killed.pid)).toBe(false)
 })
 

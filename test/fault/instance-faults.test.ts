@@ -23,7 +23,7 @@ async function start(name: string, main: string, memoryMib = 128): Promise<Insta
 /** The request on the instance fails, the neighbour answers, and exactly one line tells of it. */
 async function expectFault(instance: Instance, cause: string, message: RegExp): Promise<void> {
   const exit = await instance.exited
-  expect(exit).toEqual({ cause, message: expect.stringMatching(message) as string })
+  expect(exit).toMatchObject({ cause, message: expect.stringMatching(message) as string })
   expect(instance.exit).toBe(exit)
   const lines = t.lines.filter(
     ({ source, instanceId }) => source === 'instance' && instanceId === instance.id,
@@ -108,7 +108,7 @@ test('more connections than open files are a crash of that instance, by name', a
     }
     // The one connection too many.
     await expect(ask(instance.socketPath)).rejects.toThrow()
-    expect(await instance.exited).toEqual({
+    expect(await instance.exited).toMatchObject({
       cause: 'crashed',
       message: `limit of ${INSTANCE_LIMITS.openFilesMax} open files and connections reached`,
     })

@@ -88,7 +88,7 @@ describe('this machine', () => {
       group.limit({ ...LIMITS, memoryMib })
       expect(Number(readFileSync(file, 'utf8'))).toBe(memoryMib * MIB)
     }
-    expect(group.memoryKills()).toBe(0)
+    expect(group.memoryKill()).toBeUndefined()
     expect(group.remove()).toBe(true)
     tree.close()
   })
@@ -126,7 +126,7 @@ describe('cgroup v2', () => {
     put('memory.stat', 'anon 1\nactive_file 7\ninactive_file 2000000\n')
     put('memory.events', 'low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n')
     expect(group.usage()).toEqual({ cpuMs: 1.5, memoryBytes: 3_000_000 })
-    expect(group.memoryKills()).toBe(1)
+    expect(group.memoryKill()).toEqual({ reached: 'instance' })
     group.kill()
     expect(text('fs/svc/isola-n/a/cgroup.kill')).toBe('1')
   })
@@ -206,7 +206,7 @@ describe('cgroup v1', () => {
       'oom_kill_disable 0\nunder_oom 0\noom_kill 3\n',
     )
     expect(group.usage()).toEqual({ cpuMs: 2.5, memoryBytes: 500 })
-    expect(group.memoryKills()).toBe(3)
+    expect(group.memoryKill()).toEqual({ reached: 'machine' })
   })
 
   test("in a container, whose mount is a part of the host's tree, paths are those inside", () => {

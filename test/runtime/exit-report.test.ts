@@ -4,7 +4,7 @@ import { reportExit, type ExitFacts } from '../../runtime/isolate/exit-report.ts
 const QUIET: ExitFacts = {
   exit: { code: 1, signal: undefined },
   requested: undefined,
-  memoryKills: 0,
+  memoryKill: undefined,
   errors: '',
   limits: { cpuMs: 500, memoryMib: 64 },
 }
@@ -21,9 +21,21 @@ const cases: readonly [string, Partial<ExitFacts>, string, string][] = [
   ],
   [
     'a kill by the kernel',
-    { exit: { code: undefined, signal: 'SIGKILL' }, memoryKills: 1 },
+    { exit: { code: undefined, signal: 'SIGKILL' }, memoryKill: { reached: 'instance' } },
     'out_of_memory',
     'memory limit of 64 MiB reached',
+  ],
+  [
+    'a kill by the kernel for the memory of all instances together',
+    { exit: { code: undefined, signal: 'SIGKILL' }, memoryKill: { reached: 'budget', memoryMib: 900 } },
+    'out_of_memory',
+    "the node's memory budget of 900 MiB for all instances was used up; this instance was below its own limit of 64 MiB",
+  ],
+  [
+    "a kill by the kernel for the machine's memory",
+    { exit: { code: undefined, signal: 'SIGKILL' }, memoryKill: { reached: 'machine' } },
+    'out_of_memory',
+    "the machine's memory was used up; this instance was below its own limit of 64 MiB",
   ],
   [
     "V8's own end",
@@ -48,7 +60,7 @@ const cases: readonly [string, Partial<ExitFacts>, string, string][] = [
   ],
   [
     'a request to stop, whatever else is seen',
-    { requested: 'stopped', memoryKills: 1 },
+    { requested: 'stopped', memoryKill: { reached: 'instance' } },
     'stopped',
     'stopped',
   ],
@@ -57,6 +69,12 @@ const cases: readonly [string, Partial<ExitFacts>, string, string][] = [
     { requested: 'cpu_limit' },
     'cpu_limit',
     'CPU limit of 500 ms reached without an answer',
+  ],
+  [
+    'a kill with words of its own',
+    { requested: 'cpu_limit', requestedMessage: 'CPU limit of 20 ms reached' },
+    'cpu_limit',
+    'CPU limit of 20 ms reached',
   ],
   ['a kill for memory', { requested: 'out_of_memory' }, 'out_of_memory', 'memory limit of 64 MiB reached'],
 ]

@@ -204,7 +204,7 @@ describe('ending', () => {
     const instance = await t.driver.start(versionOf({ main: HELLO, limits: { cpuMs: 700 } }))
     instance.kill('cpu_limit')
     instance.kill('killed')
-    expect(await instance.exited).toEqual({
+    expect(await instance.exited).toMatchObject({
       cause: 'cpu_limit',
       message: 'CPU limit of 700 ms reached without an answer',
     })

@@ -19,7 +19,7 @@ describe('relief', () => {
       [20, 99],
       [259, 99],
       [260, 70],
-      [600, 59],
+      [600, 20],
       [700, 61],
     ] as const
     for (const [atMs, memoryMib] of timeline) {
@@ -27,6 +27,19 @@ describe('relief', () => {
       relief.observe(memoryMib * MIB, nowMs)
     }
     expect(asked).toEqual([10, 260, 700])
+  })
+
+  test('is asked for again only when a quarter of the room that was left is filled', () => {
+    const asked: number[] = []
+    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => asked.push(atMib) })
+    let atMib = 0
+    const measured = [80, 81, 80, 84, 85, 86, 86, 89, 90, 40, 59, 60]
+    measured.forEach((memoryMib, second) => {
+      atMib = memoryMib
+      relief.observe(memoryMib * MIB, second * 1_000)
+    })
+    // In use after the first: 80, so the next is due at 85; then 85 and 88.75; after 40 the share of the limit decides.
+    expect(asked).toEqual([80, 85, 89, 60])
   })
 
   test('makes an instance give up what nobody uses, without a request', () =>
