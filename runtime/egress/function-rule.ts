@@ -48,7 +48,7 @@ export function checkReach(
       ? `${refused}the egress limit of function "${functionName}" is "none", so it may reach no host: ` +
           `if it should, change that with: isola limits ${functionName} --egress public (or a list of hosts)`
       : `${refused}"${host}" is not among the hosts that function "${functionName}" may reach (${reach.text}): ` +
-          `if it should be, name it too with: isola limits ${functionName} --egress`,
+          `if it should be, name it too with: isola limits ${functionName} --egress HOST,…`,
     { details: { host, port, egress: reach === 'none' ? reach : reach.text } },
   )
 }

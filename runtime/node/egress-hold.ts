@@ -1,6 +1,4 @@
 import { join } from 'node:path'
-import type { Head } from '../../sdk/model/function.ts'
-import { DEFAULT_FUNCTION_LIMITS, mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
 import type { AgentToEgress, EgressRules, EgressToAgent, InstanceLoad } from '../pool/wire.ts'
 import { ProcessLink } from './process-link.ts'
 
@@ -123,17 +121,4 @@ export class EgressHold {
     this.#loadById.delete(id)
     this.link.send({ type: 'close', id })
   }
-}
-
-/** What the proxy enforces, of the functions that do not have the defaults. Neither limit is part of a version. */
-export function egressLimitsOf(head: Head): EgressRules['limits'] {
-  const limits: Record<string, EgressRules['limits'][string]> = {}
-  const { ceiling, limits: ofFleet } = head.settings ?? {}
-  for (const record of Object.values(head.functions)) {
-    const { subrequests, egress } = mergeFunctionLimits(ceiling, ofFleet, record.limits)
-    const isDefault =
-      subrequests === DEFAULT_FUNCTION_LIMITS.subrequests && egress === DEFAULT_FUNCTION_LIMITS.egress
-    if (!isDefault) limits[record.name] = { subrequests, egress }
-  }
-  return limits
 }

@@ -51,7 +51,7 @@ export class LogQuota {
       time: line.time,
       text:
         `what goes beyond it in the next ${forS} s is dropped: write less, or raise it with: ` +
-        `isola limits ${functionName} --log-bytes-per-min N`,
+        `isola limits ${functionName} --logs SIZE`,
     })
   }
 

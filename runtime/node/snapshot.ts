@@ -1,5 +1,5 @@
 import type { FunctionRecord, Head } from '../../sdk/model/function.ts'
-import { mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
+import { DEFAULT_FUNCTION_LIMITS, mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
 import { mergePolicy } from '../../sdk/model/policy.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
 import type { EgressRules } from '../pool/wire.ts'
@@ -37,14 +37,16 @@ export function originsOf(head: Head): EgressRules['origins'] {
   )
 }
 
-/** What each function may send out. */
+/** What functions may send out, of those that do not have the defaults: the rules are read anew with every head. */
 export function egressLimitsOf(head: Head): EgressRules['limits'] {
-  return Object.fromEntries(
-    Object.values(head.functions).map((record) => {
-      const { subrequests, egress } = limitsOf(head, record)
-      return [record.name, { subrequests, egress }]
-    }),
-  )
+  const limits: Record<string, EgressRules['limits'][string]> = {}
+  for (const record of Object.values(head.functions)) {
+    const { subrequests, egress } = limitsOf(head, record)
+    const isDefault =
+      subrequests === DEFAULT_FUNCTION_LIMITS.subrequests && egress === DEFAULT_FUNCTION_LIMITS.egress
+    if (!isDefault) limits[record.name] = { subrequests, egress }
+  }
+  return limits
 }
 
 /** Of all versions alike: what a version asks for itself is CPU and memory only. */

@@ -4,7 +4,7 @@ import { IsolaError } from '../../sdk/model/errors.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
-import type { InstanceDriver, LogSink } from '../pool/driver.ts'
+import type { InstanceDriver } from '../pool/driver.ts'
 import { createIsolateDriver } from '../isolate/driver.ts'
 import type { SandboxChoice } from '../isolate/sandbox.ts'
 import { openEmbeddedBucket } from '../registry/embedded-bucket.ts'
@@ -19,6 +19,7 @@ import { controlPorts } from './control-ports.ts'
 import { listenForControl } from './control-server.ts'
 import { openDataDirectory, type DataDirectory } from './data-directory.ts'
 import { EgressHold } from './egress-hold.ts'
+import { limitLogs, logBytesOf } from './log-quota.ts'
 import { LogStore } from './log-store.ts'
 import { ownAddresses, parseAddress, urlHost, type Address } from './node-address.ts'
 import { nodeBudget } from './node-budget.ts'
@@ -106,7 +107,12 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const server = await listenForControl(control)
   undo.push(() => server.close())
   const logs = new LogStore(data.logsPath, onEvent)
-  const log: LogSink = (line) => logs.append(line)
+  let logLimitOf = logBytesOf(registry.head)
+  const limitedLogs = limitLogs({
+    limitBytesOf: (functionName) => logLimitOf(functionName),
+    write: (line) => logs.append(line),
+  })
+  const { log } = limitedLogs
   const accounting = await openAccounting({
     bucket,
     head: () => registry.head,
@@ -186,6 +192,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   history.start()
   const publish = (head: Head): void => {
     setRules(head)
+    logLimitOf = logBytesOf(head)
     supervisor.applyHead(head)
     router.publish(snapshotOf(head, options.baseDomain))
   }
@@ -239,6 +246,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     await driver.close()
     await egress.link.shutdown({ type: 'shutdown' }, INSTANCE_LIMITS.stopGraceMs)
     await accounting.close()
+    limitedLogs.close()
     await logs.flush()
     registry.close()
     data.removeNodeFile()

@@ -70,6 +70,35 @@ describe('the egress process', () => {
     expect(child.exitCode).toBeNull()
   })
 
+  test('limits what one request may send by the reports of its agent, tells it the traffic, and does without', async () => {
+    const port = await startServer(() => 'hello')
+    const limits = { shop: { subrequests: 2, egress: 'public' as const } }
+    const { agent, socketPath } = await startReady(onCleanup, { rules: { ...LOOPBACK_RULES, limits } })
+    const target = `http://127.0.0.1:${port}/`
+    const report = (started: number, inFlight: number) =>
+      agent.channel.send({ type: 'load', instances: [{ id: 'i1', started, inFlight }] })
+    report(1, 1)
+    expect((await send(socketPath, target)).status).toBe(200)
+    expect((await send(socketPath, target)).status).toBe(200)
+    const beyond = send(socketPath, target)
+    const reports = setInterval(() => report(1, 1), 20)
+    onCleanup(() => clearInterval(reports))
+    expect(errorOf(await beyond)).toMatchObject({ code: 'subrequest_limit_exceeded' })
+    clearInterval(reports)
+    report(1, 0)
+    expect((await send(socketPath, target)).status).toBe(200)
+    let traffic = await agent.next('traffic')
+    const { epoch } = traffic
+    while (traffic.functions[0]?.requests !== 4) traffic = await agent.next('traffic')
+    expect(traffic).toMatchObject({ epoch, functions: [{ functionName: 'shop', refused: 1 }] })
+
+    // Held until the proxy notices that the agent is gone, then let through, as all that come after it.
+    const held = [1, 2, 3].map(() => send(socketPath, target))
+    agent.channel.close()
+    for (const answer of await Promise.all(held)) expect(answer.status).toBe(200)
+    for (let round = 0; round < 5; round += 1) expect((await send(socketPath, target)).status).toBe(200)
+  })
+
   test('makes sockets only their owner can open, and removes all on shutdown, exiting 0', async () => {
     const { agent, child, socketPath, controlPath, directory } = await startReady(onCleanup)
     expect(statSync(socketPath).mode & 0o777).toBe(0o600)

@@ -116,7 +116,7 @@ describe('a list of hosts', () => {
       message:
         'connection to other.example:443 refused: "other.example" is not among the hosts that function "shop" may reach ' +
         '(a.example, b.example, c.example, d.example, e.example and 1 more): ' +
-        'if it should be, name it too with: isola limits shop --egress',
+        'if it should be, name it too with: isola limits shop --egress HOST,…',
     })
   })
 

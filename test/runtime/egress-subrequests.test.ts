@@ -40,7 +40,8 @@ async function startServer(): Promise<{
   })
   const target = `http://127.0.0.1:${await listenLocally(server)}/`
   const untilReached = async (count: number): Promise<void> => {
-    while (requests < count) await new Promise<void>((resolve) => (changed = resolve))
+    const reached = () => requests >= count
+    while (!reached()) await new Promise<void>((resolve) => (changed = resolve))
   }
   return { target, reached: () => requests, untilReached }
 }

@@ -30,7 +30,7 @@ describe('a function’s log', () => {
       versionId: 'v1',
       message:
         'log_limit_exceeded: limit of 10 bytes a minute reached, what goes beyond it in the next 45 s is dropped: ' +
-        'write less, or raise it with: isola limits chatty --log-bytes-per-min N',
+        'write less, or raise it with: isola limits chatty --logs SIZE',
     })
     for (let count = 0; count < 99; count += 1) expect(quota.admit(line('yy'), 16_000)).toBeUndefined()
     expect(quota.endMinutes(59_999, TIME)).toEqual([])
