@@ -31,7 +31,14 @@ describe('access', () => {
     ['the token without its scheme', { authorization: TOKEN }],
     ['more than the token', { authorization: `Bearer ${TOKEN}x` }],
   ])('%s is refused everywhere, also on paths that are not there', async (_what, headers) => {
-    for (const path of ['/v1/status', '/v1/nothing', '/', '/v1/functions/a/deploy']) {
+    for (const path of [
+      '/v1/status',
+      '/v1/nothing',
+      '/',
+      '/metrics',
+      '/v1/usage',
+      '/v1/functions/a/deploy',
+    ]) {
       const response = await fetch(`${place.url}${path}`, { headers: headers as Record<string, string> })
       expect(response.status).toBe(401)
       expect(response.headers.get('www-authenticate')).toBe('Bearer')
@@ -70,7 +77,10 @@ describe('paths and methods', () => {
       ['POST', '/rollback', undefined],
       ['PUT', '/routes', { pattern: 'a.example' }],
       ['DELETE', '/routes', { pattern: 'a.example' }],
+      ['GET', '/policy', undefined],
       ['PUT', '/policy', {}],
+      ['GET', '/limits', undefined],
+      ['PUT', '/limits', {}],
       ['GET', '/logs', undefined],
     ] as const) {
       for (const name of ['shop', 'constructor', '__proto__', '%2e%2e%2fhead', '%']) {
@@ -253,6 +263,6 @@ describe('defaults', () => {
     })
     expect(response.status).toBe(200)
     expect(await place.client.getFunction('shop')).toMatchObject({ baseDomainHost: true, previewHosts: true })
-    expect(place.started[0]?.content.limits).toEqual({ cpuMs: 10_000, memoryMib: 128 })
+    expect(place.started[0]?.content.limits).toEqual({})
   })
 })

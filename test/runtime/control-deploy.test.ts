@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { DeployResult } from '../../sdk/model/control.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
-import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import {
   bundleOf,
   DEPLOY_OPTIONS,
@@ -44,7 +43,7 @@ describe('a deploy', () => {
       { pattern: 'shop.example/api/*', source: 'config' },
       { pattern: '*.shop.example/*', source: 'config' },
     ])
-    expect(record).toMatchObject({ policy: DEFAULT_POLICY, recentVersionIds: [versionOf(result)] })
+    expect(record).toMatchObject({ policy: {}, recentVersionIds: [versionOf(result)] })
     expect(place.started.map((version) => version.id)).toEqual([versionOf(result)])
   })
 

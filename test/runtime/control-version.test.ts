@@ -160,12 +160,13 @@ describe('compatibility and limits of a version', () => {
     }
   })
 
-  test('limits have defaults and bounds', () => {
-    const { cpuMsDefault, cpuMsMax, memoryMibDefault, memoryMibMin, memoryMibMax } = INSTANCE_LIMITS
-    expect(check({}).limits).toEqual({ cpuMs: cpuMsDefault, memoryMib: memoryMibDefault })
-    expect(check({ limits: { memoryMib: memoryMibMax } }).limits).toEqual({
-      cpuMs: cpuMsDefault,
-      memoryMib: memoryMibMax,
+  test('limits are what was asked for, within bounds', () => {
+    const { cpuMsMax, memoryMibMin, memoryMibMax } = INSTANCE_LIMITS
+    expect(check({}).limits).toEqual({})
+    expect(check({ limits: { memoryMib: memoryMibMax } }).limits).toEqual({ memoryMib: memoryMibMax })
+    expect(check({ limits: { cpuMs: 1, memoryMib: memoryMibMin } }).limits).toEqual({
+      cpuMs: 1,
+      memoryMib: memoryMibMin,
     })
     for (const limits of [
       { cpuMs: 0 },

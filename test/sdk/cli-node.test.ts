@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { DeployResult, VersionSummary } from '../../sdk/model/control.ts'
+import type { DeployResult, PolicyView, VersionSummary } from '../../sdk/model/control.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import {
@@ -127,11 +127,39 @@ describe('isola on a node', () => {
       '5m',
     )
     expect(changed.policy).toMatchObject({ max: 3, queueTimeoutMs: 10_000, idleMs: 300_000 })
-    expect((await node.isola('scale', 'life')).stdout).toContain('stopped after 5m')
+    const { stdout } = await node.isola('scale', 'life')
+    expect(stdout).toMatch(/^idle +5m +function$/m)
+    expect(stdout).toMatch(/^min +0 +default$/m)
     const refused = await node.isola('scale', 'life', '--min', '9', '--json')
     expect(refused.code).toBe(1)
     expect(errorCode(refused)).toBe('invalid_argument')
-    expect(await json('scale', 'life')).toEqual({ functionName: 'life', policy: changed.policy })
+    expect(await json('scale', 'life')).toMatchObject({ functionName: 'life', policy: changed.policy })
+    expect((await node.isola('scale', 'life', '--history')).stdout).toMatch(
+      /^\d{4}-.+@.+ max unset → 3, .*idle unset → 5m/m,
+    )
+  })
+
+  test('scale says why there are as many instances as there are', async () => {
+    await node.fetch('life.localhost')
+    const scaling = async (): Promise<unknown> => (await json<PolicyView>('scale', 'life')).scaling
+    await expect
+      .poll(scaling, { timeout: 20_000 })
+      .toContainEqual(
+        expect.objectContaining({ functionName: 'life', running: 1, reason: expect.stringMatching(/\S/) }),
+      )
+  })
+
+  test('limits are in force when the command returns', async () => {
+    write('bounded', 'export default { async fetch(r) { return new Response((await r.text()).length) } }')
+    await json('deploy', join(sources, 'bounded'))
+    const post = async (sizeBytes: number): Promise<number> =>
+      (await node.fetch('bounded.localhost', '/', { method: 'POST', body: 'x'.repeat(sizeBytes) })).status
+    expect(await post(2_000)).toBe(200)
+    await json('limits', 'bounded', '--request-body', '1K')
+    expect(await post(2_000)).toBe(413)
+    expect(await post(1_000)).toBe(200)
+    await json('limits', 'bounded', '--unset', 'request-body')
+    expect(await post(2_000)).toBe(200)
   })
 
   test('status lists every process with its role, and the functions of the instances', async () => {
@@ -215,6 +243,7 @@ describe('isola on a node', () => {
       ['routes', 'add', 'a.example', 'nobody'],
       ['routes', 'remove', 'a.example', 'nobody'],
       ['scale', 'nobody'],
+      ['limits', 'nobody'],
       ['logs', 'nobody'],
       ['delete', 'nobody', '--yes'],
     ]) {

@@ -141,7 +141,22 @@ describe('a node that answers', () => {
     expect(await client.listRoutes()).toHaveLength(1)
     expect(await client.removeRoute('shop', { pattern: 'a.example' })).toEqual({ generation: 5 })
     expect((await client.setPolicy('shop', { max: 1 })).policy.max).toBe(1)
-    expect(await client.deleteFunction('shop')).toEqual({ generation: 7 })
+    expect((await client.getPolicy('shop')).set).toEqual({ max: 1 })
+    expect((await client.setLimits('shop', { cpuMs: 500 })).limits.cpuMs).toBe(500)
+    expect((await client.getLimits('shop')).set).toEqual({ cpuMs: 500 })
+    expect((await client.setSettings({ ceiling: { cpuMs: 600 } })).ceiling).toEqual({ cpuMs: 600 })
+    expect((await client.getSettings()).ceiling).toEqual({ cpuMs: 600 })
+    expect(await client.usage({ sinceMs: 0, functionName: 'shop' })).toEqual({ hours: [], lagS: 10 })
+    expect(await client.metrics()).toBe('isola_up 1\n')
+    expect(await client.deleteFunction('shop')).toEqual({ generation: 9 })
+  })
+
+  test('changes are recorded with the client’s name, and without one with the token’s', async () => {
+    await place.client.deployBundle('shop', bundleOf('one'), DEPLOY_OPTIONS)
+    await place.client.setPolicy('shop', { max: 1 })
+    const anna = createClient({ controlUrl: place.url, token: TOKEN, actor: 'anna@laptop' })
+    const { changes } = await anna.setPolicy('shop', { max: 2 })
+    expect(changes.map(({ by }) => by)).toEqual(['anna@laptop', 'token'])
   })
 
   test('only what the node does not have is uploaded, each content once, and progress adds up', async () => {

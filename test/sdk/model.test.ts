@@ -2,7 +2,14 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ERRORS, IsolaError, isIsolaError, type ErrorCode } from '../../sdk/model/errors.ts'
 import { parseFunctionName, previewLabel } from '../../sdk/model/function.ts'
-import { DEFAULT_POLICY, parsePolicy } from '../../sdk/model/policy.ts'
+import {
+  DEFAULT_FUNCTION_LIMITS,
+  FUNCTION_LIMIT_BOUNDS,
+  mergeFunctionLimits,
+  parseCeilingPatch,
+  parseFunctionLimitsPatch,
+} from '../../sdk/model/function-limits.ts'
+import { DEFAULT_POLICY, mergePolicy, parsePolicy, parsePolicyPatch } from '../../sdk/model/policy.ts'
 import { formatRoutePattern, parseOrigin, parseRoutePattern } from '../../sdk/model/route.ts'
 import { refused } from '../harness/control-place.ts'
 
@@ -108,7 +115,9 @@ describe('policies', () => {
     [{ concurrency: 0 }, /concurrency is 0/],
     [{ idleMs: 1.5 }, /idleMs is 1.5/],
     [{ queueTimeoutMs: '10' }, /queueTimeoutMs is "10"/],
-    [{ max: null }, /max is null/],
+    [{ ratePerS: Number.POSITIVE_INFINITY }, /ratePerS is null: give a number from 0/],
+    [{ burst: 0.5 }, /burst is 0.5: give a whole number/],
+    [{ min: 'x'.repeat(5_000) }, /min is "x{99}…: give/],
     [{ max: Number.NaN }, /max is null/],
     [{ size: 1 }, /no field "size": the fields are min, max/],
     [{ constructor: 1 }, /no field "constructor"/],
@@ -121,9 +130,83 @@ describe('policies', () => {
     expect(parsePolicy({ min: 5, max: 0 })).toMatchObject({ min: 5, max: 0 })
   })
 
+  test('a rate may be below one request a second', () => {
+    expect(parsePolicy({ ratePerS: 0.5, burst: 1 })).toMatchObject({ ratePerS: 0.5, burst: 1 })
+  })
+
+  test('null unsets a field, so that the layer below shows through', () => {
+    expect(parsePolicyPatch({ min: null, max: 3 })).toEqual({ set: { max: 3 }, unset: ['min'] })
+    expect(mergePolicy({ min: 1, max: 2 }, undefined, { max: 3 })).toEqual({
+      ...DEFAULT_POLICY,
+      min: 1,
+      max: 3,
+    })
+  })
+
   test('the base is not changed', () => {
     parsePolicy({ min: 7 })
     expect(DEFAULT_POLICY.min).toBe(0)
+  })
+})
+
+describe('limits of functions', () => {
+  test.each([
+    ['public', 'public'],
+    ['none', 'none'],
+    [[], 'none'],
+    ['API.Example.com', ['api.example.com']],
+    [
+      ['*.Example.org', '*.example.org', 'a_b.example'],
+      ['*.example.org', 'a_b.example'],
+    ],
+    [
+      ['bücher.example', '127.1', '[::0001]', '2001:DB8::1'],
+      ['xn--bcher-kva.example', '127.0.0.1', '::1', '2001:db8::1'],
+    ],
+  ])('egress %j is read as %j', (egress, read) => {
+    expect(parseFunctionLimitsPatch({ egress }).set).toEqual({ egress: read })
+  })
+
+  test.each([
+    '',
+    '*',
+    '*.',
+    'a..b',
+    '-a.example',
+    'a b',
+    'a.example/x',
+    'user@a.example',
+    'a:443',
+    '*.::1',
+    'a%2eexample',
+    'x'.repeat(300),
+    'NONE',
+    null,
+    {},
+  ])('egress to %j is refused', (host) => {
+    expect(() => parseFunctionLimitsPatch({ egress: [host] })).toThrow(bad(/limit egress has/))
+  })
+
+  test('no layer is above the ceiling, and a ceiling of a newer release spoils nothing', () => {
+    const ceiling = { cpuMs: 1_000, colours: 3 }
+    expect(mergeFunctionLimits(ceiling, { cpuMs: 500 }, undefined, { memoryMib: 64 })).toEqual({
+      ...DEFAULT_FUNCTION_LIMITS,
+      cpuMs: 500,
+      memoryMib: 64,
+    })
+    expect(mergeFunctionLimits(ceiling, {}).cpuMs).toBe(1_000)
+  })
+
+  test('each bound can be set, and one beyond it cannot', () => {
+    for (const [field, [low, high]] of Object.entries(FUNCTION_LIMIT_BOUNDS)) {
+      expect(parseFunctionLimitsPatch({ [field]: low }).set).toEqual({ [field]: low })
+      expect(parseCeilingPatch({ [field]: high }).set).toEqual({ [field]: high })
+      for (const value of [low - 1, high + 1, low + 0.5, Number.NaN]) {
+        expect(() => parseFunctionLimitsPatch({ [field]: value })).toThrow(
+          bad(new RegExp(`limit ${field} is`)),
+        )
+      }
+    }
   })
 })
 
