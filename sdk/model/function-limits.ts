@@ -46,7 +46,7 @@ export const DEFAULT_FUNCTION_LIMITS: FunctionLimits = {
   egress: 'public',
 }
 
-export const FUNCTION_LIMIT_FIELDS = Object.keys(DEFAULT_FUNCTION_LIMITS) as readonly (keyof FunctionLimits)[]
+const FUNCTION_LIMIT_FIELDS = Object.keys(DEFAULT_FUNCTION_LIMITS) as readonly (keyof FunctionLimits)[]
 
 type NumberField = Exclude<keyof FunctionLimits, 'egress'>
 

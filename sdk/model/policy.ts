@@ -64,7 +64,7 @@ export const DEFAULT_POLICY: Policy = {
   prewarm: [],
 }
 
-export const POLICY_FIELDS = Object.keys(DEFAULT_POLICY) as readonly (keyof Policy)[]
+const POLICY_FIELDS = Object.keys(DEFAULT_POLICY) as readonly (keyof Policy)[]
 
 type NumberField = Exclude<keyof Policy, 'prewarm'>
 

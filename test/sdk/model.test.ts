@@ -9,7 +9,13 @@ import {
   parseCeilingPatch,
   parseFunctionLimitsPatch,
 } from '../../sdk/model/function-limits.ts'
-import { DEFAULT_POLICY, mergePolicy, parsePolicy, parsePolicyPatch } from '../../sdk/model/policy.ts'
+import {
+  DEFAULT_POLICY,
+  mergePolicy,
+  parsePolicy,
+  parsePolicyPatch,
+  POLICY_BOUNDS,
+} from '../../sdk/model/policy.ts'
 import { formatRoutePattern, parseOrigin, parseRoutePattern } from '../../sdk/model/route.ts'
 import { refused } from '../harness/control-place.ts'
 
@@ -128,6 +134,30 @@ describe('policies', () => {
 
   test('a minimum without a maximum is fine: 0 means as many as the machine has cores', () => {
     expect(parsePolicy({ min: 5, max: 0 })).toMatchObject({ min: 5, max: 0 })
+  })
+
+  test('each bound can be set, and one beyond it cannot', () => {
+    for (const [field, [low, high]] of Object.entries(POLICY_BOUNDS)) {
+      for (const value of [low, high]) {
+        expect(parsePolicyPatch({ [field]: value }).set).toEqual({ [field]: value })
+      }
+      for (const value of [low - 1, high + 1]) {
+        expect(() => parsePolicyPatch({ [field]: value })).toThrow(bad(new RegExp(`policy ${field} is`)))
+      }
+    }
+    const prewarm = { schedule: '0 8 * * *', min: 1, forMs: 1_000 }
+    expect(parsePolicyPatch({ prewarm: Array.from({ length: 20 }, () => prewarm) }).set.prewarm).toHaveLength(
+      20,
+    )
+    for (const wrong of [
+      Array.from({ length: 21 }, () => prewarm),
+      [{ ...prewarm, min: 0 }],
+      [{ ...prewarm, forMs: 999 }],
+      [{ ...prewarm, schedule: '@daily' }],
+      'none',
+    ]) {
+      expect(() => parsePolicyPatch({ prewarm: wrong })).toThrow(bad(/policy prewarm: /))
+    }
   })
 
   test('a rate may be below one request a second', () => {
