@@ -14,10 +14,17 @@ import { askedMinOf } from './planner-scale.ts'
 const KEPT_WARM_MS = 10_000
 /** Where nobody waits yet, only what has rested this long makes room. */
 const AT_REST_MS = 1_000
+const NEW_MS = 1_000
 /** A function with nothing takes a busy place only after so long, and only of one that has been up for its turn. */
 const TURN_WAIT_MS = 500
 const TURN_MS = 2_000
+/** A turn is as many times as long as its function weighs, up to this: others wait meanwhile, and their queues end. */
+const TURN_WEIGHT_MAX = 4
 
+const WAITED_FOR = 2
+const MINIMUM = 1
+const COMFORT = 0
+/** Sums of fractions. */
 const EPSILON_MIB = 1e-6
 
 export function weightOf(fn: PlannedFunction): number {
@@ -41,14 +48,16 @@ export function nextInTurn(versions: readonly PlannedVersion[]): number {
 function goesBefore(a: PlannedVersion, b: PlannedVersion): boolean {
   const urgency = urgencyOf(a) - urgencyOf(b)
   if (urgency !== 0) return urgency > 0
+  // Turns are in the order of waiting: by weight they are longer, or the light would never have one.
+  if (hasNone(a) && hasNone(b)) return a.waitingSinceMs < b.waitingSinceMs
   const share = shareOf(a.fn, reserveOf(a)) - shareOf(b.fn, reserveOf(b))
   if (Math.abs(share) > EPSILON_MIB) return share < 0
   return a.waitingSinceMs < b.waitingSinceMs
 }
 
 function urgencyOf(version: PlannedVersion): number {
-  if (version.queued > 0) return 2
-  return presentOf(version) + version.starting < askedMinOf(version) ? 1 : 0
+  if (version.queued > 0) return WAITED_FOR
+  return presentOf(version) + version.starting < askedMinOf(version) ? MINIMUM : COMFORT
 }
 
 /** At rest, the first to go; for `taker`, or for the node's own sake. */
@@ -60,8 +69,10 @@ export function chooseResting(
   let best: PlannedInstance | undefined
   let bestRank = Infinity
   for (const instance of instances) {
-    if (instance.phase === 'draining' || instance.inFlight > 0) continue
-    if (instance.version === taker && !isOutdated(instance)) continue
+    if (instance.phase === 'draining' || instance.inFlight > 0 || isNew(instance, nowMs)) continue
+    const { version } = instance
+    // Whoever waits is about to use it.
+    if ((version === taker || version.queued > 0) && !isOutdated(instance)) continue
     const rank = restRank(instance)
     if (rank > bestRank || (rank === bestRank && instance.lastActiveMs >= best!.lastActiveMs)) continue
     if (taker !== undefined && !mayTakeResting(taker, instance, rank, nowMs)) continue
@@ -69,6 +80,11 @@ export function chooseResting(
     bestRank = rank
   }
   return best
+}
+
+/** Its first requests are about to come: nobody has reported on it yet. */
+function isNew(instance: PlannedInstance, nowMs: number): boolean {
+  return instance.started === 0 && nowMs - instance.upSinceMs < NEW_MS
 }
 
 /** 0: nobody wants it. 1: somebody may come. 2: a minimum. */
@@ -86,16 +102,17 @@ function mayTakeResting(
 ): boolean {
   if (rank === 0) return true
   const restMs = nowMs - instance.lastActiveMs
-  const urgent = taker.queued > 0
-  if (rank === 2) return urgent && (isFairMove(taker, instance) || hasNone(taker))
-  if (!urgent && restMs < AT_REST_MS) return false
-  return restMs >= KEPT_WARM_MS || hasNone(taker) || isFairMove(taker, instance)
+  const urgency = urgencyOf(taker)
+  const entitled = hasNone(taker) || isFairMove(taker, instance)
+  if (rank === 2) return urgency === WAITED_FOR && entitled
+  if (urgency !== WAITED_FOR && restMs < AT_REST_MS) return false
+  return entitled || urgency === MINIMUM || restMs >= KEPT_WARM_MS
 }
 
-/** Busy, of a function that holds more for its weight than `taker`, or has had its turn. */
+/** To free `shortMib`: busy, of a function that holds more for its weight than `taker`, or has had its turn. */
 export function chooseBusy(
   instances: Iterable<PlannedInstance>,
-  taker: PlannedVersion,
+  { taker, shortMib }: { readonly taker: PlannedVersion; readonly shortMib: number },
   nowMs: number,
 ): PlannedInstance | undefined {
   const mayTakeTurn = hasNone(taker) && nowMs - taker.waitingSinceMs >= TURN_WAIT_MS
@@ -105,8 +122,8 @@ export function chooseBusy(
     const { version, phase } = instance
     if (phase === 'draining' || version === taker) continue
     let rank = presentOf(version) > askedMinOf(version) ? 0 : 1
-    if (!isFairMove(taker, instance)) {
-      const turnMs = (TURN_MS * weightOf(version.fn)) / weightOf(taker.fn)
+    if (!isFairMove(taker, instance, shortMib)) {
+      const turnMs = TURN_MS * Math.min(TURN_WEIGHT_MAX, weightOf(version.fn))
       if (!mayTakeTurn || nowMs - instance.upSinceMs < turnMs) continue
       rank += 2
     }
@@ -124,13 +141,15 @@ function givesBefore(a: PlannedInstance, b: PlannedInstance): boolean {
   return a.lastActiveMs < b.lastActiveMs
 }
 
-function isFairMove(taker: PlannedVersion, instance: PlannedInstance): boolean {
+/** Where more than the instance has to go, all of it counts: a move that is begun can then be ended. */
+function isFairMove(taker: PlannedVersion, instance: PlannedInstance, shortMib = 0): boolean {
   const giver = instance.version.fn
   // Between versions of one function: the one that has nothing, from the one that has several.
   if (giver === taker.fn) {
     return presentOf(taker) + taker.starting === 0 && presentOf(instance.version) > 1
   }
-  return shareOf(taker.fn, reserveOf(taker)) <= shareOf(giver, -instance.chargedMib) + EPSILON_MIB
+  const movedMib = Math.max(shortMib, instance.chargedMib)
+  return shareOf(taker.fn, reserveOf(taker)) <= shareOf(giver, -movedMib) + EPSILON_MIB
 }
 
 function hasNone(taker: PlannedVersion): boolean {

@@ -82,8 +82,8 @@ export class IdleHistogram {
     if (this.#variation() < VARIATION_MIN) return FALLBACK
     const head = this.#binAt(HEAD_PERCENT)
     const tail = this.#binAt(TAIL_PERCENT)
-    const preWarmMs = Math.floor(head * IDLE_BIN_MS * (1 - MARGIN))
-    const untilMs = Math.ceil((tail + 1) * IDLE_BIN_MS * (1 + MARGIN))
+    const preWarmMs = Math.round(head * IDLE_BIN_MS * (1 - MARGIN))
+    const untilMs = Math.round((tail + 1) * IDLE_BIN_MS * (1 + MARGIN))
     return { preWarmMs, keepAliveMs: untilMs - preWarmMs, basis: 'history' }
   }
 

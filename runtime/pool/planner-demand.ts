@@ -6,8 +6,8 @@ import { type PlannedFunction, type PlannedInstance, type PlannedVersion } from 
 import { type NodeState } from './planner-state.ts'
 import type { InstanceLoad, VersionLoad } from './wire.ts'
 
-/** A report after a rest is of its last moments at most: the router is silent while nothing changes. */
-const REPORT_MS_MAX = 1_000
+/** A report is of the last 100 ms, or a little more; before it, since the last one that said zero, there was nothing. */
+const REPORT_MS_MAX = 150
 
 export function onInstanceLoad(
   node: NodeState,
@@ -47,7 +47,7 @@ export function onVersionLoad(version: PlannedVersion, load: VersionLoad, nowMs:
   version.queued = load.queued
   if (arrived || version.level > 0) version.lastActiveMs = nowMs
   if (arrived || version.window !== undefined) {
-    const window = (version.window ??= new DemandWindow(nowMs - REPORT_MS_MAX / 10))
+    const window = (version.window ??= new DemandWindow(nowMs - REPORT_MS_MAX))
     if (version.level === 0) window.step(0, nowMs - REPORT_MS_MAX)
     window.report(load.concurrency, level, nowMs)
   }

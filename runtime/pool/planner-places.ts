@@ -34,12 +34,10 @@ export function givePlaces(node: NodeState, nowMs: number): void {
     ) {
       node.beginStart(version, version.decision?.reason ?? 'wanted', nowMs)
       version.missing--
-      version.obstacle = undefined
       if (version.missing > 0) continue
       node.wanting.delete(version)
     } else {
-      promisedMib = needMib
-      if (searches++ < SEARCHES_MAX) makeRoom(node, version, needMib, nowMs)
+      if (searches++ < SEARCHES_MAX && makeRoom(node, version, needMib, nowMs)) promisedMib = needMib
       delay(node, version, nowMs)
     }
     waiting[index] = waiting.at(-1)!
@@ -47,21 +45,24 @@ export function givePlaces(node: NodeState, nowMs: number): void {
   }
 }
 
-function makeRoom(node: NodeState, taker: PlannedVersion, needMib: number, nowMs: number): void {
-  const isShort = (): boolean => node.freeMib(nowMs) + node.leavingMib + EPSILON_MIB < needMib
-  while (isShort()) {
+/** Whether there will be room: where nobody has to give way, what is free is for whom it is enough. */
+function makeRoom(node: NodeState, taker: PlannedVersion, needMib: number, nowMs: number): boolean {
+  const shortMib = (): number => needMib - node.freeMib(nowMs) - node.leavingMib - EPSILON_MIB
+  while (shortMib() > 0) {
     const resting = chooseResting(node.instanceById.values(), taker, nowMs)
     if (resting === undefined) break
     const restS = ((nowMs - resting.lastActiveMs) / 1_000).toFixed(1)
     node.drain(resting, `at rest for ${restS} s, and the node is full: makes room for "${taker.fn.name}"`)
   }
   // A busy one only for requests that wait, and one at a time: what it takes to leave is not known.
-  if (!isShort() || taker.queued === 0 || taker.fn.awaited !== undefined) return
-  const busy = chooseBusy(node.instanceById.values(), taker, nowMs)
-  if (busy === undefined) return
+  if (shortMib() <= 0 || taker.fn.awaited !== undefined) return true
+  if (taker.queued === 0) return false
+  const busy = chooseBusy(node.instanceById.values(), { taker, shortMib: shortMib() }, nowMs)
+  if (busy === undefined) return false
   taker.fn.awaited = busy
   busy.leavesFor = taker.fn
   node.drain(busy, explainMove(taker, busy.version.fn))
+  return true
 }
 
 function delay(node: NodeState, version: PlannedVersion, nowMs: number): void {

@@ -127,7 +127,11 @@ function allowed(node: NodeState, version: PlannedVersion, missing: number, nowM
     return 0
   }
   const allowance = node.crashLoops.check(version.id, nowMs)
-  if (allowance.type === 'any') return missing
+  if (allowance.type === 'any') {
+    // Who waited for a place before waits for the same reason still.
+    if (version.missing === 0) version.obstacle = undefined
+    return missing
+  }
   if (allowance.type === 'probe') {
     version.obstacle = `one instance at a time until it answers: it kept failing (${allowance.message})`
     return Math.max(0, 1 - presentOf(version) - version.starting)

@@ -123,9 +123,9 @@ export function decide(
   const present = seen.running + seen.starting
   // The memory of a window keeps instances; it is no reason to start one.
   if (demand === 0 && wanted > present) wanted = present
-  if (wanted === 0 && present > 0) {
+  if (demand === 0 && wanted <= 1 && present > 0) {
     wanted = 1
-    reason = `kept until it was idle for ${seconds(seen.idleMs)}, ${seconds(seen.idleMs - seen.restMs)} more`
+    reason = `no demand: kept for ${seconds(seen.idleMs - seen.restMs)} more (idle after ${seconds(seen.idleMs)})`
   }
   const stepMost = Math.max(present, SCALE_UP_FLOOR, seen.running * SCALE_UP_RATE_MAX)
   if (wanted > stepMost) {
@@ -160,30 +160,30 @@ export function targetPerInstance(policy: Policy): number {
 
 function strongestSignal(policy: Policy, seen: PoolObservation, panicLoad: number | undefined): Signal {
   const target = targetPerInstance(policy)
-  const per = (load: number): number => Math.ceil(load / target - EPSILON)
+  const per = (load: number): number => roundUp(load / target)
   const aim = `a target of ${target.toFixed(1)} per instance`
   const demand = seen.inFlight + seen.queued
   let strongest: Signal = {
     count: per(seen.stable),
-    reason: `${seen.stable.toFixed(1)} requests on average over 60 s at ${aim}`,
+    reason: `${requests(seen.stable)} requests on average over 60 s at ${aim}`,
   }
   if (panicLoad !== undefined && per(seen.panic) > strongest.count) {
     const instances = Math.max(1, seen.running)
     strongest = {
       count: per(seen.panic),
-      reason: `panic: ${seen.panic.toFixed(1)} over 6 s is ${Math.round(panicLoad * 100)} % of what ${instances} ${instances === 1 ? 'instance is' : 'instances are'} for`,
+      reason: `panic: ${requests(seen.panic)} over 6 s is ${Math.round(panicLoad * 100)} % of what ${instances} ${instances === 1 ? 'instance is' : 'instances are'} for`,
     }
   }
   // While there is a free slot nobody waits, and the windows are soon enough.
   const short = seen.queued > 0 || demand > seen.running * policy.concurrency
-  if (short && per(demand) > strongest.count) {
+  if (short && per(demand) >= strongest.count) {
     strongest = {
       count: per(demand),
-      reason: `${seen.queued} requests waiting and ${seen.inFlight} in flight at ${aim}`,
+      reason: `${seen.queued} waiting and ${seen.inFlight} in flight at ${aim}`,
     }
   }
   const present = seen.running + seen.starting
-  const byCpu = Math.ceil(seen.cpuShare / CPU_SATURATION - EPSILON)
+  const byCpu = roundUp(seen.cpuShare / CPU_SATURATION)
   const count = seen.node.cpuFull ? Math.min(byCpu, present) : byCpu
   if (demand > 0 && count > strongest.count) {
     const full = count < byCpu ? '; the node has no free core' : ''
@@ -205,7 +205,7 @@ function boundAbove(policy: Policy, { node }: PoolObservation): Signal {
 }
 
 function boundBelow(policy: Policy, seen: PoolObservation, most: Signal): Signal {
-  const part = (min: number): number => Math.ceil((min * seen.percent) / 100 - EPSILON)
+  const part = (min: number): number => roundUp((min * seen.percent) / 100)
   const ofShare = seen.percent < 100 ? ` (${seen.percent} % of the traffic)` : ''
   let least: Signal = { count: part(policy.min), reason: `min ${part(policy.min)}${ofShare}` }
   if (part(seen.scheduledMin) > least.count) {
@@ -227,6 +227,14 @@ function withPeak(peaks: ScalingState['peaks'], wanted: number, nowMs: number): 
   const kept = peaks.filter((peak) => peak.untilMs > nowMs && peak.wanted > wanted)
   kept.push({ wanted, untilMs: nowMs + SCALE_DOWN_DELAY_MS })
   return kept
+}
+
+function roundUp(value: number): number {
+  return Math.max(0, Math.ceil(value - EPSILON))
+}
+
+function requests(mean: number): string {
+  return mean.toFixed(mean < 1 ? 2 : 1)
 }
 
 function seconds(ms: number): string {

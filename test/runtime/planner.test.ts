@@ -1,0 +1,313 @@
+/** Starts: when, how many, how many at a time; and versions that fail. */
+import { describe, expect, test } from 'vitest'
+import { specOf, Timeline } from './planner-timeline.ts'
+
+describe('starts', () => {
+  test('the first request starts an instance at once, with the reason', () => {
+    const node = new Timeline()
+    node.head(specOf('a'), specOf('b'))
+    expect(node.of('a')).toHaveLength(0)
+    node.nowMs = 250
+    const [start] = node.need('a').filter(({ type }) => type === 'start')
+    expect(start).toMatchObject({
+      functionName: 'a',
+      versionId: 'a1',
+      reason: expect.stringContaining('1 waiting and 0 in flight'),
+    })
+    expect(node.of('a')).toHaveLength(1)
+    expect(node.of('b')).toHaveLength(0)
+  })
+
+  test('a start under way is not asked for again', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a'))
+    for (let repeat = 0; repeat < 5; repeat++) node.need('a')
+    node.requests('a', 0, 1)
+    node.run(3_000)
+    expect(node.actions('start')).toHaveLength(1)
+  })
+
+  test('a queue wants as many instances as it needs, without waiting for a window', () => {
+    const node = new Timeline()
+    node.head(specOf('a', { concurrency: 10, max: 8 }))
+    node.need('a', 28)
+    expect(node.of('a')).toHaveLength(4)
+  })
+
+  test('max is never passed, by any demand', () => {
+    const node = new Timeline()
+    node.head(specOf('a', { concurrency: 1, max: 3 }))
+    node.requests('a', 3, 500)
+    node.run(20_000)
+    expect(node.of('a')).toHaveLength(3)
+    expect(node.actions('start')).toHaveLength(3)
+    expect(node.status('a')?.reason).toContain('held at max 3')
+  })
+
+  test('max 0 is the cores of the node, and two on one with fewer', () => {
+    for (const [cpus, most] of [
+      [4, 4],
+      [1, 2],
+      [0.5, 2],
+    ] as const) {
+      const node = new Timeline({ budget: { memoryMib: 1_000, cpus } })
+      node.head(specOf('a', { concurrency: 1 }))
+      node.requests('a', 0, 100)
+      node.run(5_000)
+      expect(node.of('a')).toHaveLength(most)
+    }
+  })
+
+  test('a steady load is met and then nothing changes any more', () => {
+    const node = new Timeline()
+    node.head(specOf('a', { concurrency: 10, max: 10 }))
+    node.need('a')
+    node.requests('a', 30)
+    node.run(10_000)
+    expect(node.of('a')).toHaveLength(5)
+    const later = node.run(600_000).filter(({ action }) => ['start', 'retire'].includes(action.type))
+    expect(later).toEqual([])
+  })
+
+  test('instances out of CPU get company', () => {
+    const node = new Timeline()
+    node.head(specOf('a'))
+    node.requests('a', 3)
+    node.run(1_500)
+    expect(node.of('a')).toHaveLength(1)
+    node.of('a')[0]!.cpuShare = 0.99
+    node.run(1_000)
+    expect(node.of('a')).toHaveLength(2)
+    expect(node.actions('start')[1]!.reason).toBe('instances use 0.99 cores at a target of 0.85 each')
+  })
+
+  test('not more are under way at a time than may be; the others follow as these finish', () => {
+    const node = new Timeline({ startsAtOnceMax: 2 })
+    node.startMs = Infinity
+    node.head(specOf('a', { concurrency: 1, max: 4 }))
+    node.need('a', 4)
+    expect(node.pending).toHaveLength(2)
+    node.answerStart(node.pending.shift()!)
+    expect(node.pending).toHaveLength(2)
+    node.failStart(node.pending.shift()!, 'no place', true)
+    expect(node.pending).toHaveLength(1)
+  })
+
+  test('functions take turns with their starts: a crowd before the first does not make the second wait', () => {
+    const node = new Timeline({ startsAtOnceMax: 2 })
+    node.startMs = Infinity
+    node.head(specOf('a', { concurrency: 1, max: 8 }), specOf('b'))
+    node.need('a', 100)
+    node.need('b')
+    node.answerStart(node.pending.shift()!)
+    expect(node.pending.map(({ functionName }) => functionName)).toEqual(['a', 'b'])
+  })
+
+  test('a need of a function that is not deployed starts nothing, one of a version of a deployed one does', () => {
+    const node = new Timeline()
+    node.need('a')
+    node.head(specOf('a'))
+    node.need('b')
+    expect(node.actions('start')).toEqual([])
+    node.need('a', 1, 'a-before')
+    expect(node.of('a', 'a-before')).toHaveLength(1)
+  })
+})
+
+describe('minimums', () => {
+  test('a head starts them, and one that ends is replaced at once', () => {
+    const node = new Timeline()
+    node.head(specOf('a', { min: 2 }))
+    expect(node.of('a')).toHaveLength(2)
+    node.stop(node.of('a')[0]!)
+    expect(node.of('a')).toHaveLength(2)
+    node.run(300_000)
+    expect(node.actions('retire')).toEqual([])
+  })
+
+  test('a schedule keeps its own for its time', () => {
+    const node = new Timeline()
+    node.send({ type: 'prewarm', minByFunction: new Map([['a', 3]]) })
+    node.head(specOf('a'))
+    expect(node.of('a')).toHaveLength(3)
+    expect(node.status('a')?.reason).toBe('min 3 by schedule')
+    node.run(120_000)
+    expect(node.of('a')).toHaveLength(3)
+    node.send({ type: 'prewarm', minByFunction: new Map() })
+    node.run(1_100)
+    expect(node.of('a')).toHaveLength(0)
+  })
+
+  test('a changed policy holds from the head on', () => {
+    const node = new Timeline()
+    node.head(specOf('a'))
+    node.head(specOf('a', { min: 1 }))
+    expect(node.of('a')).toHaveLength(1)
+    node.head(specOf('a', { min: 0, idleMs: 1_000 }))
+    node.run(1_200)
+    expect(node.of('a')).toHaveLength(0)
+  })
+})
+
+describe('versions that fail', () => {
+  test('a start that failed refuses who waits, with the message and how long', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a'))
+    node.need('a')
+    expect(node.failStart(node.pending.shift()!, 'no fetch handler')).toContainEqual({
+      type: 'refuse',
+      versionId: 'a1',
+      code: 'start_failed',
+      message: 'function "a" did not start: no fetch handler',
+      retryAfterMs: 500,
+    })
+    node.nowMs = 200
+    expect(node.need('a')).toContainEqual({
+      type: 'refuse',
+      versionId: 'a1',
+      code: 'crash_loop',
+      message: 'function "a" keeps failing and is tried again in 0.3 s: no fetch handler',
+      retryAfterMs: 300,
+    })
+  })
+
+  test('when the wait is over one request probes it, and only one instance is tried until it answers', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a', { concurrency: 1, max: 8 }))
+    node.need('a', 8)
+    expect(node.pending).toHaveLength(4)
+    for (const start of node.pending.splice(0)) node.failStart(start, 'x')
+    node.nowMs = 600
+    node.need('a', 8)
+    expect(node.pending).toHaveLength(1)
+    expect(node.status('a')?.reason).toContain('one instance at a time until it answers')
+    const probe = node.answerStart(node.pending.shift()!)
+    node.nowMs = 700
+    node.need('a', 8)
+    expect(node.pending).toHaveLength(0)
+    node.send({
+      type: 'load',
+      instances: [{ ...probe, inFlight: 1, progress: 2, started: 2 }],
+      versions: [],
+    })
+    node.need('a', 8)
+    expect(node.pending.length).toBeGreaterThan(1)
+  })
+
+  test('four crashes before the tenth answer are forgiven, the fifth refuses', () => {
+    const node = new Timeline()
+    node.head(specOf('a'))
+    for (let crash = 1; crash <= 4; crash++) {
+      node.nowMs += 10
+      node.need('a')
+      node.crash(node.of('a')[0]!, 9)
+      expect(node.of('a')).toHaveLength(1)
+    }
+    const actions = node.crash(node.of('a')[0]!, 0)
+    expect(actions).toContainEqual(
+      expect.objectContaining({ type: 'refuse', code: 'crash_loop', retryAfterMs: 500 }),
+    )
+    expect(node.of('a')).toHaveLength(0)
+  })
+
+  test('a crash after ten answers, or after a minute, is no part of a row and ends one', () => {
+    for (const life of [
+      { answered: 10, ms: 10 },
+      { answered: 0, ms: 60_000 },
+    ]) {
+      const node = new Timeline()
+      node.head(specOf('a', { min: 1 }))
+      for (let crash = 0; crash < 20; crash++) {
+        node.nowMs += life.ms
+        node.crash(node.of('a')[0]!, life.answered)
+        expect(node.of('a')).toHaveLength(1)
+      }
+    }
+  })
+
+  test('a minimum is probed by itself once the wait is over; a healthy life ends the row', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a', { min: 2 }))
+    for (const start of node.pending.splice(0)) node.failStart(start, 'x')
+    expect(node.actions('refuse')).toEqual([])
+    node.run(400)
+    expect(node.pending).toHaveLength(0)
+    node.run(1_200)
+    expect(node.pending).toHaveLength(1)
+    node.answerStart(node.pending.shift()!)
+    node.run(58_000)
+    expect(node.pending).toHaveLength(0)
+    node.run(3_000)
+    expect(node.pending).toHaveLength(1)
+  })
+
+  test('an instance that still serves goes on, and nobody is refused while it does', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a', { concurrency: 1, max: 8 }))
+    node.need('a', 2)
+    node.answerStart(node.pending.shift()!)
+    node.failStart(node.pending.shift()!, 'x')
+    node.need('a', 5)
+    expect(node.actions('refuse')).toEqual([])
+    expect(node.status('a')?.reason).toContain('keeps failing')
+  })
+
+  test('what the supervisor or a person ended is no crash', () => {
+    const node = new Timeline()
+    node.head(specOf('a', { min: 1 }))
+    for (const cause of ['stopped', 'killed', 'cpu_limit', 'killed', 'stopped', 'killed'] as const) {
+      const [instance] = node.of('a')
+      node.instances.delete(instance!.id)
+      node.send({ type: 'ended', id: instance!.id, cause, message: cause, answered: 0 })
+      expect(node.of('a')).toHaveLength(1)
+    }
+  })
+
+  test('a start that nobody asked for is our own bug', () => {
+    const node = new Timeline()
+    expect(() => node.send({ type: 'started', startId: 7, instanceId: 'i' })).toThrow('start 7')
+  })
+})
+
+test('without a router nothing is in flight, and who waited waits no more', () => {
+  const node = new Timeline()
+  node.head(specOf('a', { idleMs: 5_000 }))
+  node.requests('a', 5)
+  node.run(1_000)
+  node.send({ type: 'router-lost' })
+  expect(node.status('a')).toMatchObject({ running: 1 })
+  for (node.nowMs = 1_100; node.nowMs < 6_100; node.nowMs += 100) node.send({ type: 'tick' })
+  expect(node.of('a')).toHaveLength(0)
+})
+
+test('blanks are the base first, follow the starts, and are given back when instances need the memory', () => {
+  const node = new Timeline({ budget: { memoryMib: 100, cpus: 4 }, blanksBase: 3 })
+  node.head(specOf('a', { concurrency: 1, max: 8 }))
+  expect(node.actions('blanks')).toEqual([{ type: 'blanks', count: 3 }])
+  node.need('a', 4)
+  expect(node.actions('blanks').at(-1)).toEqual({ type: 'blanks', count: 2 })
+  node.requests('a', 5)
+  node.run(10_000)
+  expect(node.of('a')).toHaveLength(5)
+  expect(node.actions('blanks').at(-1)).toEqual({ type: 'blanks', count: 0 })
+})
+
+test("a function's instances together weigh what its policy says; a paused one does not count", () => {
+  const node = new Timeline()
+  node.head(specOf('a', { weight: 3, min: 1 }))
+  expect(node.actions('cpu-weight')).toEqual([{ type: 'cpu-weight', id: 'i1', weight: 300 }])
+  node.head(specOf('a', { weight: 3, min: 2 }))
+  expect(node.actions('cpu-weight').slice(1)).toEqual([
+    { type: 'cpu-weight', id: 'i1', weight: 150 },
+    { type: 'cpu-weight', id: 'i2', weight: 150 },
+  ])
+  expect(node.send({ type: 'paused', id: 'i2' })).toEqual([{ type: 'cpu-weight', id: 'i1', weight: 300 }])
+  expect(node.send({ type: 'resumed', id: 'i2' })).toEqual([{ type: 'cpu-weight', id: 'i1', weight: 150 }])
+  node.head(specOf('a', { weight: 1_000, min: 2 }))
+  expect(node.actions('cpu-weight').at(-1)).toMatchObject({ weight: 10_000 })
+})
