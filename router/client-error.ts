@@ -17,36 +17,40 @@ type ClientErrorCode =
   | 'headers_too_large'
   | 'uri_too_long'
 
+/** Returns what was answered where no request had been read; a request in progress accounts for itself. */
 export function onClientError(
   error: NodeJS.ErrnoException & { rawPacket?: Buffer },
   socket: Socket,
   limits: RouterLimits,
-): void {
+): ErrorCode | undefined {
   const client = clientOf(socket)
   if (client === undefined || error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
-    return
+    return undefined
   }
   // node:http repeats itself with everything that still arrives.
-  if (client.closing) return
+  if (client.closing) return undefined
   client.closing = true
   // Nothing was ever asked: a connection opened in advance, which needs no answer.
   if (socket.bytesRead === 0) {
     socket.destroy()
-    return
+    return undefined
   }
   const { code, message } = explain(error, socket, limits)
   const last = client.live.at(-1)
   if (last === undefined) {
     socket.write(errorAnswerBytes({ code, message, requestId: makeRequestId() }), 'latin1')
     linger(socket, limits.lingerMs)
-  } else if (!last.isReceived) {
+    return code
+  }
+  if (!last.isReceived) {
     last.onRequestBroken(
       code === 'headers_too_large' || code === 'uri_too_long' ? 'bad_request' : code,
       message,
     )
   }
   // Else a request behind the ones in progress is malformed: their responses say "close", and that is the end of it.
+  return undefined
 }
 
 function explain(

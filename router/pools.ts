@@ -1,88 +1,128 @@
 /**
- * The pools of this node by version, kept in step with what the agent says: snapshots and instances. A pool lives as
- * long as its version can be asked for, or has instances, or has requests.
+ * The versions that this node serves, each with its pool, kept in step with what the agent says: snapshots and
+ * instances. A pool lives as long as its version can be asked for, or has instances, or has requests.
+ *
+ * This side alone writes the freezers of instances: a request that needs a paused one resumes it at once, agent or not,
+ * and with one writer there is no race between freezing and thawing.
  */
 import type { ErrorCode } from '../sdk/model/errors.ts'
 import type { ExitCause } from '../sdk/model/node-status.ts'
-import { DEFAULT_POLICY, type Policy } from '../sdk/model/policy.ts'
-import type { Snapshot } from '../sdk/model/snapshot.ts'
-import { InstancePool, type GoneCause, type PooledInstance } from '../runtime/pool/pool.ts'
-import type {
-  AgentToRouter,
-  InstanceAddress,
-  InstanceLoad,
-  RouterToAgent,
-  VersionLoad,
-} from '../runtime/pool/wire.ts'
+import { DEFAULT_FUNCTION_LIMITS } from '../sdk/model/function-limits.ts'
+import { DEFAULT_POLICY } from '../sdk/model/policy.ts'
+import type { Snapshot, SnapshotFunction } from '../sdk/model/snapshot.ts'
+import { Admission } from '../runtime/pool/admission.ts'
+import { Occupancy } from '../runtime/pool/occupancy.ts'
+import {
+  InstancePool,
+  type GoneCause,
+  type PooledInstance,
+  type WaitingPlaces,
+} from '../runtime/pool/pool.ts'
+import type { AgentToRouter, InstanceAddress, RouterToAgent } from '../runtime/pool/wire.ts'
+import { writeFreezer } from './freezer.ts'
+import { LoadReport } from './load-report.ts'
+import type { Metrics } from './metrics.ts'
+import type { ServedVersion } from './served-version.ts'
 
 export interface PoolsOptions {
+  readonly metrics: Metrics
+  /** In all queues together. */
+  readonly waitingRequestsMax: number
   /** Returns false where no agent listens: it will hear of it when it asks again. */
   send(message: RouterToAgent): boolean
   /** A draining instance has nothing in flight. */
   onDrained(instance: PooledInstance): void
-}
-
-/** What was last said about a pool, so that only changes are said again. */
-interface Reported {
-  readonly pool: InstancePool
-  requests: number
-  inFlight: number
-  queued: number
+  /** It is about to be frozen: connections that it would find timed out when it wakes are of no use. */
+  onPause(instance: PooledInstance): void
+  /** For the operator. */
+  warn(message: string): void
 }
 
 export class Pools {
   readonly #options: PoolsOptions
-  readonly #poolByVersionId = new Map<string, Reported>()
+  readonly #servedByVersionId = new Map<string, ServedVersion>()
+  readonly #admissionByFunction = new Map<string, Admission>()
   readonly #poolByInstanceId = new Map<string, InstancePool>()
+  readonly #waitingPlaces: WaitingPlaces
+  readonly #load = new LoadReport()
   /** Left out by an agent that came anew; their requests may go on, whether they live the connections will tell. */
   readonly #forgottenIds = new Set<string>()
-  #loadByInstance = new WeakMap<PooledInstance, { inFlight: number; progress: number }>()
-  /** Of the versions of the snapshot in force. */
-  #policyByVersionId: ReadonlyMap<string, Policy> = new Map()
+  /** Of the snapshot in force. */
+  #functionByName: ReadonlyMap<string, SnapshotFunction> = new Map()
+  #functionByVersionId: ReadonlyMap<string, SnapshotFunction> = new Map()
 
   constructor(options: PoolsOptions) {
     this.#options = options
+    this.#waitingPlaces = { taken: 0, max: options.waitingRequestsMax }
   }
 
   /** Made at the first request for a version. */
-  of(functionName: string, versionId: string): InstancePool {
-    const reported = this.#poolByVersionId.get(versionId)
-    return reported === undefined ? this.#make(functionName, versionId) : reported.pool
+  of(functionName: string, versionId: string): ServedVersion {
+    return this.#servedByVersionId.get(versionId) ?? this.#make(functionName, versionId)
   }
 
-  #make(functionName: string, versionId: string): InstancePool {
-    const pool = new InstancePool({
+  #make(functionName: string, versionId: string): ServedVersion {
+    const { send, metrics } = this.#options
+    // A version that is not live yet, or not any more, is bound by what its function is.
+    const record = this.#functionByVersionId.get(versionId) ?? this.#functionByName.get(functionName)
+    const policy = record?.policy ?? DEFAULT_POLICY
+    const served: ServedVersion = {
       functionName,
       versionId,
-      policy: this.#policyByVersionId.get(versionId) ?? DEFAULT_POLICY,
-      onNeed: (pool) => {
-        this.#options.send({ type: 'need', functionName, versionId, queued: pool.queued })
-      },
-      onDrained: (instance) => {
-        const { id } = instance
-        this.#options.onDrained(instance)
-        this.#options.send({ type: 'instance-drained', id })
-        if (this.#forgottenIds.has(id))
-          this.#remove(id, { code: 'instance_crashed', message: `instance ${id} has ended` })
-      },
-    })
-    this.#poolByVersionId.set(versionId, { pool, requests: 0, inFlight: 0, queued: 0 })
-    return pool
+      admission: this.#admissionOf(functionName, policy),
+      limits: record?.limits ?? DEFAULT_FUNCTION_LIMITS,
+      occupancy: new Occupancy(performance.now()),
+      meter: metrics.of(functionName, versionId),
+      pool: new InstancePool({
+        functionName,
+        versionId,
+        policy,
+        waitingPlaces: this.#waitingPlaces,
+        onNeed: ({ queued }) => void send({ type: 'need', functionName, versionId, queued }),
+        onDrained: (instance) => this.#onDrained(instance),
+        onPause: (instance) => this.#freeze(instance),
+        onResume: (instance) => this.#thaw(instance),
+      }),
+    }
+    this.#servedByVersionId.set(versionId, served)
+    return served
+  }
+
+  #admissionOf(functionName: string, policy: SnapshotFunction['policy']): Admission {
+    let admission = this.#admissionByFunction.get(functionName)
+    if (admission === undefined) {
+      admission = new Admission(functionName, policy)
+      this.#admissionByFunction.set(functionName, admission)
+    }
+    return admission
   }
 
   /** To be called once the table of the snapshot is in force: who waits for a version that left is placed anew. */
   apply(snapshot: Snapshot): void {
-    const policyByVersionId = new Map<string, Policy>()
-    for (const { shares, previewVersionIds, policy } of snapshot.functions) {
-      for (const { versionId } of shares) policyByVersionId.set(versionId, policy)
-      for (const versionId of previewVersionIds) policyByVersionId.set(versionId, policy)
+    const functionByVersionId = new Map<string, SnapshotFunction>()
+    for (const record of snapshot.functions) {
+      for (const { versionId } of record.shares) functionByVersionId.set(versionId, record)
+      for (const versionId of record.previewVersionIds) functionByVersionId.set(versionId, record)
     }
-    this.#policyByVersionId = policyByVersionId
-    for (const [versionId, { pool }] of this.#poolByVersionId) {
-      const policy = policyByVersionId.get(versionId)
-      if (policy === undefined) pool.close()
-      else pool.policy = policy
+    const functionByName = new Map(snapshot.functions.map((record) => [record.name, record]))
+    this.#functionByVersionId = functionByVersionId
+    this.#functionByName = functionByName
+    for (const [name, admission] of this.#admissionByFunction) {
+      const record = functionByName.get(name)
+      if (record === undefined) this.#admissionByFunction.delete(name)
+      else admission.policy = record.policy
     }
+    for (const served of this.#servedByVersionId.values()) {
+      const record = functionByVersionId.get(served.versionId) ?? functionByName.get(served.functionName)
+      if (record === undefined) continue
+      // A function that was gone and is back has a new one.
+      served.admission = this.#admissionOf(record.name, record.policy)
+      served.limits = record.limits
+      served.pool.policy = record.policy
+    }
+    // Last: who is placed anew finds the limits of this snapshot.
+    for (const { versionId, pool } of this.#servedByVersionId.values())
+      if (!functionByVersionId.has(versionId)) pool.close()
   }
 
   /** What the agent says about instances; the other messages are not for pools. */
@@ -104,7 +144,16 @@ export class Pools {
         const { code, retryAfterMs } = message
         const retryAfterS = Math.max(1, Math.ceil(retryAfterMs / 1_000))
         const refusal = { code, message: message.message, retryAfterS }
-        this.#poolByVersionId.get(message.versionId)?.pool.refuse(refusal, performance.now() + retryAfterMs)
+        this.#servedByVersionId.get(message.versionId)?.pool.refuse(refusal, performance.now() + retryAfterMs)
+        break
+      }
+      case 'start-delayed':
+        this.#servedByVersionId.get(message.versionId)?.pool.delay(message.message)
+        break
+      case 'instance-pause': {
+        const { id, started } = message
+        const isPaused = this.#poolByInstanceId.get(id)?.pause(id, started) ?? false
+        this.#options.send({ type: isPaused ? 'instance-paused' : 'pause-refused', id })
         break
       }
       default:
@@ -114,6 +163,37 @@ export class Pools {
   /** No connection to it can be made: nothing new for it until the agent has looked. What runs on it may go on. */
   sideline(instanceId: string): void {
     this.#poolByInstanceId.get(instanceId)?.drain(instanceId)
+  }
+
+  #onDrained(instance: PooledInstance): void {
+    const { id } = instance
+    this.#options.onDrained(instance)
+    this.#options.send({ type: 'instance-drained', id })
+    if (this.#forgottenIds.has(id))
+      this.#remove(id, { code: 'instance_crashed', message: `instance ${id} has ended` })
+  }
+
+  #freeze(instance: PooledInstance): boolean {
+    const { id, freezer } = instance
+    if (freezer === undefined) return false
+    this.#options.onPause(instance)
+    const wrong = writeFreezer(freezer, 'frozen')
+    if (wrong === undefined) return true
+    writeFreezer(freezer, 'thawed')
+    this.#options.warn(`instance ${id} cannot be paused, it goes on: ${wrong}`)
+    return false
+  }
+
+  #thaw({ id, freezer, draining }: PooledInstance): boolean {
+    const wrong = freezer === undefined ? undefined : writeFreezer(freezer, 'thawed')
+    // Of one that is to end, the agent only waits to hear that it has drained.
+    if (draining) return wrong === undefined
+    if (wrong === undefined) this.#options.send({ type: 'instance-resumed', id })
+    else {
+      const message = `instance ${id} cannot be resumed from pause: ${wrong}`
+      this.#options.send({ type: 'instance-unreachable', id, message })
+    }
+    return wrong === undefined
   }
 
   #remove(instanceId: string, cause: GoneCause): void {
@@ -131,10 +211,21 @@ export class Pools {
   }
 
   #add(instance: InstanceAddress, cold: boolean): void {
-    const pool = this.of(instance.functionName, instance.versionId)
+    const { pool } = this.of(instance.functionName, instance.versionId)
+    const isKnown = this.#poolByInstanceId.has(instance.id)
     this.#poolByInstanceId.set(instance.id, pool)
     this.#forgottenIds.delete(instance.id)
-    pool.add(instance, cold)
+    pool.add(isKnown ? instance : this.#awake(instance), cold)
+  }
+
+  /** One that this router has not met may have been frozen by the router before it. */
+  #awake(instance: InstanceAddress): InstanceAddress {
+    if (instance.freezer === undefined) return instance
+    const wrong = writeFreezer(instance.freezer, 'thawed')
+    if (wrong === undefined) return instance
+    this.#options.warn(`instance ${instance.id} will not be paused, its freezer cannot be written: ${wrong}`)
+    const { id, functionName, versionId, socketPath } = instance
+    return { id, functionName, versionId, socketPath }
   }
 
   #setInstances(instances: readonly InstanceAddress[]): void {
@@ -147,50 +238,27 @@ export class Pools {
     for (const instance of instances) this.#add(instance, false)
   }
 
-  /** Every 100 ms: ends waits that are over, says what changed, forgets pools that nobody needs. */
+  /** Every 100 ms: ends waits that are over, says what changed, forgets versions that nobody needs. */
   tick(nowMs: number): void {
-    const instances: InstanceLoad[] = []
-    const versions: VersionLoad[] = []
-    for (const [versionId, reported] of this.#poolByVersionId) {
-      const { pool } = reported
-      pool.expire(nowMs)
-      const { inFlight, queued, requests, functionName } = pool
-      const isQuiet = inFlight === 0 && queued === 0
-      if (isQuiet && pool.instances.length === 0 && !this.#policyByVersionId.has(versionId)) {
-        this.#poolByVersionId.delete(versionId)
-      }
-      for (const instance of pool.instances) this.#addLoad(instance, instances)
-      if (isQuiet && requests === reported.requests && reported.inFlight === 0 && reported.queued === 0)
-        continue
-      reported.requests = requests
-      reported.inFlight = inFlight
-      reported.queued = queued
-      versions.push({ functionName, versionId, inFlight, queued, requests })
+    for (const { pool } of this.#servedByVersionId.values()) pool.expire(nowMs)
+    const load = this.#load.make(this.#servedByVersionId.values(), nowMs)
+    if (load.instances.length > 0 || load.versions.length > 0) this.#options.send({ type: 'load', ...load })
+    for (const [versionId, { pool, meter }] of this.#servedByVersionId) {
+      const isNeeded = this.#functionByVersionId.has(versionId) || pool.queued > 0
+      if (isNeeded || pool.instances.length > 0) continue
+      this.#servedByVersionId.delete(versionId)
+      meter.retiredAtMs = nowMs
     }
-    if (instances.length > 0 || versions.length > 0) this.#options.send({ type: 'load', instances, versions })
   }
 
   /** For an agent that has just come: everything counts as changed. */
   forgetReports(): void {
-    for (const reported of this.#poolByVersionId.values()) reported.requests = -1
-    this.#loadByInstance = new WeakMap()
+    this.#load.forget()
   }
 
   /** Refuses all who wait. */
   refuseAll(code: ErrorCode, message: string): void {
-    for (const { pool } of this.#poolByVersionId.values()) pool.refuseWaiting({ code, message })
-  }
-
-  #addLoad(instance: PooledInstance, loads: InstanceLoad[]): void {
-    const { id, inFlight, progress } = instance
-    const said = this.#loadByInstance.get(instance)
-    if (said === undefined) this.#loadByInstance.set(instance, { inFlight, progress })
-    else if (inFlight === 0 && said.inFlight === 0 && said.progress === progress) return
-    else {
-      said.inFlight = inFlight
-      said.progress = progress
-    }
-    loads.push({ id, inFlight, progress })
+    for (const { pool } of this.#servedByVersionId.values()) pool.refuseWaiting({ code, message })
   }
 }
 

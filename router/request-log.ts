@@ -2,6 +2,7 @@
  * What became of each request, kept until the next batch goes to the agent. Bounded: when no agent listens the
  * newest records are dropped and counted. A request only leaves a record; lines are made of records in batches.
  */
+import type { ErrorCode } from '../sdk/model/errors.ts'
 import type { LogLine } from '../sdk/model/log-line.ts'
 
 export interface RequestRecord {
@@ -17,8 +18,13 @@ export interface RequestRecord {
   readonly status: number
   readonly totalMs: number
   readonly queueMs: number
+  /** From its last slot on; `undefined` if it had none. */
+  readonly functionMs: number | undefined
   readonly cold: boolean
-  readonly error: string | undefined
+  /** Of bodies, as far as they came. */
+  readonly requestBytes: number
+  readonly responseBytes: number
+  readonly error: ErrorCode | undefined
   readonly clientAborted: boolean
 }
 

@@ -5,12 +5,15 @@
  * so or on SIGTERM; when no agent ever came; and when none can come any more, because its control socket has vanished
  * with the data directory or belongs to another router.
  */
+import { randomUUID } from 'node:crypto'
 import { INSTANCE_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
 import type { Snapshot } from '../sdk/model/snapshot.ts'
+import type { PooledInstance } from '../runtime/pool/pool.ts'
 import type { RouterToAgent } from '../runtime/pool/wire.ts'
 import { AgentLink } from './agent-link.ts'
 import type { TrustedProxies } from './client.ts'
 import { InstanceLinks } from './forward/instance-link.ts'
+import { Metrics } from './metrics.ts'
 import { Pools } from './pools.ts'
 import { RequestLog } from './request-log.ts'
 import { Router } from './server.ts'
@@ -29,6 +32,7 @@ export interface RouterProcessOptions {
 }
 
 const TICK_MS = 100
+const METRICS_MS = 1_000
 const ORPHAN_CHECK_MS = 5_000
 
 /** Resolves when the router has drained and everything is closed. Throws where it cannot listen. */
@@ -37,9 +41,20 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
   const links = new InstanceLinks(limits)
   const log = new RequestLog({ linesMax: limits.logLinesBufferedMax, pathCharsMax: limits.logPathCharsMax })
   const send = (message: RouterToAgent): boolean => agent.send(message)
-  const pools = new Pools({ send, onDrained: (instance) => links.find(instance)?.closeIdle() })
+  const metrics = new Metrics({ epoch: randomUUID(), retiredKeptMs: limits.retiredMeterKeptMs })
+  const closeIdle = (instance: PooledInstance): void => links.find(instance)?.closeIdle()
+  const { waitingRequestsMax } = limits
+  const pools = new Pools({
+    send,
+    metrics,
+    waitingRequestsMax,
+    warn,
+    onDrained: closeIdle,
+    onPause: closeIdle,
+  })
   const router = new Router({
     pools,
+    metrics,
     links,
     proxies: options.proxies,
     limits,
@@ -77,7 +92,10 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
       httpPort,
       generation: router.generation,
     }),
-    onConnect: () => pools.forgetReports(),
+    onConnect: () => {
+      pools.forgetReports()
+      metrics.forgetReports()
+    },
     onMessage: (message) => {
       if (message.type === 'shutdown') shutDown(message.timeoutMs)
       else if (message.type === 'snapshot') applySnapshot(message.snapshot)
@@ -94,7 +112,20 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
     pools.tick(performance.now())
     flushLog()
   }, TICK_MS)
-  const sweep = setInterval(() => router.sweep(performance.now()), sweepMs(limits))
+  const reportMetrics = (): void => {
+    if (!agent.connected) return
+    const now = { nowMs: performance.now(), connections: router.connections }
+    metrics.report(now, (metrics) => send({ type: 'metrics', metrics }))
+  }
+  const metricsTimer = setInterval(reportMetrics, METRICS_MS)
+  let sweepTimer: NodeJS.Timeout
+  const sweepLater = (): void => {
+    sweepTimer = setTimeout(() => {
+      router.sweep(performance.now())
+      sweepLater()
+    }, router.sweepMs)
+  }
+  sweepLater()
   const startedAtMs = performance.now()
   const orphanCheck = setInterval(
     () => {
@@ -113,16 +144,12 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
 
   await ended
   clearInterval(tick)
-  clearInterval(sweep)
+  clearInterval(metricsTimer)
+  clearTimeout(sweepTimer!)
   clearInterval(orphanCheck)
   pools.tick(performance.now())
   flushLog()
+  reportMetrics()
   send({ type: 'drained' })
   await agent.close()
-}
-
-/** Often enough that no bound is exceeded by more than a fifth or so. */
-function sweepMs(limits: RouterLimits): number {
-  const { socketIdleTimeoutMs, requestTimeoutMs, responseTimeoutMs } = limits
-  return Math.max(10, Math.min(1_000, Math.min(socketIdleTimeoutMs, requestTimeoutMs, responseTimeoutMs) / 5))
 }

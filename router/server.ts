@@ -12,10 +12,13 @@ import { attachClient, clientOf, makeClient, type Client, type TrustedProxies } 
 import { onClientError } from './client-error.ts'
 import { Exchange } from './forward/exchange.ts'
 import type { ExchangePorts } from './forward/exchange-ports.ts'
+import { bodyTooLarge } from './forward/refusals.ts'
 import { InstanceLinks } from './forward/instance-link.ts'
 import { TunnelEnd } from './forward/tunnel.ts'
 import { chooseVersion } from './placement/placement.ts'
+import type { Metrics } from './metrics.ts'
 import type { Pools } from './pools.ts'
+import type { ServedVersion } from './served-version.ts'
 import { IncomingRequest } from './incoming-request.ts'
 import { isWebSocketHandshake, readRequestHead } from './request-head.ts'
 import { answerError } from './error-answer.ts'
@@ -25,9 +28,11 @@ import { compileTable, type RouteTable } from './table/table.ts'
 
 export interface RouterOptions {
   readonly pools: Pools
+  readonly metrics: Metrics
   readonly links: InstanceLinks
   readonly proxies: TrustedProxies
   readonly limits: RouterLimits
+  /** What reached no version belongs to no function's log and is not told here. */
   onRequest(record: RequestRecord): void
   onUnreachable(instance: PooledInstance, message: string): void
 }
@@ -41,6 +46,7 @@ export class Router implements ExchangePorts {
   readonly #clients = new Set<Client>()
   #table: RouteTable = compileTable({ generation: 0, baseDomain: 'localhost', functions: [] })
   #sweptAtMs = performance.now()
+  #wallMsMin = Infinity
 
   constructor(options: RouterOptions) {
     this.#options = options
@@ -59,9 +65,10 @@ export class Router implements ExchangePorts {
     this.#server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) =>
       this.#takeOver(request, socket, head),
     )
-    this.#server.on('clientError', (error: Error, socket: Socket) =>
-      onClientError(error, socket, this.limits),
-    )
+    this.#server.on('clientError', (error: Error, socket: Socket) => {
+      const code = onClientError(error, socket, this.limits)
+      if (code !== undefined) this.#options.metrics.addUnrouted(code)
+    })
   }
 
   get generation(): number {
@@ -73,6 +80,7 @@ export class Router implements ExchangePorts {
     if (snapshot.generation < this.#table.generation) return false
     this.#table = compileTable(snapshot)
     this.#options.pools.apply(snapshot)
+    this.#wallMsMin = snapshot.functions.reduce((min, { limits }) => Math.min(min, limits.wallMs), Infinity)
     return true
   }
 
@@ -85,7 +93,8 @@ export class Router implements ExchangePorts {
     if ('code' in head) {
       client.closing = true
       if (!request.complete) lingerAfterLastResponse(client.socket, this.limits.lingerMs)
-      answerError(response, head, { close: true })
+      answerError(response, head, CLOSE)
+      this.#options.metrics.addUnrouted(head.code)
       return
     }
     const exchange = new Exchange({ ports: this, client, head, request, response, tunnel })
@@ -97,11 +106,6 @@ export class Router implements ExchangePorts {
         },
         CLOSE,
       )
-      return
-    }
-    if (head.contentLength !== undefined && head.contentLength > this.limits.requestBodyBytesMax) {
-      const message = `the request body has ${head.contentLength} bytes: at most ${this.limits.requestBodyBytesMax} are taken`
-      exchange.refuse({ code: 'body_too_large', message }, CLOSE)
       return
     }
     this.place(exchange)
@@ -116,7 +120,6 @@ export class Router implements ExchangePorts {
       return
     }
     const { entry } = match
-    exchange.functionName = entry.name
     if (match.pinnedVersionId === undefined && entry.choices.length === 0) {
       exchange.refuse({
         code: 'no_deployment',
@@ -124,17 +127,36 @@ export class Router implements ExchangePorts {
       })
       return
     }
-    exchange.versionId =
+    const versionId =
       match.pinnedVersionId ?? chooseVersion(entry, { random: Math.random(), stickyKey: head.stickyKey })
-    const pool = this.#options.pools.of(entry.name, exchange.versionId)
-    const instance = pool.take()
-    if (instance !== undefined) exchange.start(pool, instance)
-    else exchange.enqueue(pool)
+    const served = this.#options.pools.of(entry.name, versionId)
+    exchange.assign(served)
+    const length = head.contentLength
+    if (
+      length !== undefined &&
+      length > Math.min(this.limits.requestBodyBytesMax, served.limits.requestBytes)
+    ) {
+      exchange.refuse(bodyTooLarge({ limits: this.limits, served }, length), CLOSE)
+      return
+    }
+    const refusal = exchange.enter(served)
+    if (refusal !== undefined) {
+      exchange.refuse(refusal)
+      return
+    }
+    const instance = served.pool.take()
+    if (instance !== undefined) exchange.start(instance)
+    else exchange.enqueue()
   }
 
-  onFinish(record: RequestRecord): void {
-    // What reached no function belongs to no function's log.
-    if (record.versionId !== '') this.#options.onRequest(record)
+  onFinish(record: RequestRecord, served: ServedVersion | undefined): void {
+    if (served === undefined) {
+      // A client that left before it had a version was refused nothing.
+      if (record.error !== undefined) this.#options.metrics.addUnrouted(record.error)
+      return
+    }
+    served.meter.observe(record)
+    this.#options.onRequest(record)
   }
 
   onUnreachable(instance: PooledInstance, message: string): void {
@@ -166,6 +188,17 @@ export class Router implements ExchangePorts {
     response.assignSocket(socket)
     response.once('finish', () => socket.destroySoon())
     this.#serve(request, response, tunnel)
+  }
+
+  get connections(): number {
+    return this.#clients.size
+  }
+
+  /** Often enough that no bound is exceeded by more than a fifth or so; short wall times by up to 100 ms, a look at all connections is not free. */
+  get sweepMs(): number {
+    const { socketIdleTimeoutMs, requestTimeoutMs, responseTimeoutMs } = this.limits
+    const fixed = Math.max(10, Math.min(socketIdleTimeoutMs, requestTimeoutMs, responseTimeoutMs) / 5)
+    return Math.min(1_000, fixed, Math.max(100, this.#wallMsMin / 5))
   }
 
   /** Ends what has waited too long; to be called every `sweepMs` or so. */

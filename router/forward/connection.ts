@@ -15,8 +15,8 @@ export interface ResponseReader {
   readonly wantsTunnel: boolean
   /** The whole response. */
   onResponse(head: ResponseHead, body: string | Buffer): void
-  /** The head of one whose body comes in parts; `bodyFollows`: at once. */
-  onHead(head: ResponseHead, bodyFollows: boolean): void
+  /** The head of one whose body comes in parts; `bodyBytes`: of it that follow at once. */
+  onHead(head: ResponseHead, bodyBytes: number): void
   onBody(part: Buffer): void
   onEnd(): void
   /** The handshake was accepted: from now on bytes belong to the tunnel. */
@@ -177,7 +177,7 @@ export class InstanceConnection {
       } else {
         this.#phase = 'length'
         this.#left = length - available
-        reader.onHead(head, available > 0)
+        reader.onHead(head, available)
         if (available > 0 && this.reader === reader) reader.onBody(chunk.subarray(start))
       }
       return
@@ -185,7 +185,7 @@ export class InstanceConnection {
     if (!head.chunked) {
       this.#reusable = false
       this.#phase = 'until-close'
-      reader.onHead(head, available > 0)
+      reader.onHead(head, available)
       if (available > 0 && this.reader === reader) reader.onBody(chunk.subarray(start))
       return
     }
@@ -196,7 +196,7 @@ export class InstanceConnection {
     const stopped = this.#decoder.decode(chunk, start, parts)
     if (stopped === -1) this.#refuse(reader, 'its chunks are malformed')
     else if (!this.#decoder.done) {
-      reader.onHead(head, parts.length > 0)
+      reader.onHead(head, bytesOf(parts))
       this.#pass(reader, parts)
     } else if (stopped < chunk.length) this.#refuse(reader, 'bytes follow its last chunk')
     else this.#end(reader, head, parts.length === 0 ? '' : join(parts))
@@ -264,4 +264,10 @@ const PARTS_MAX = 4
 
 function join(parts: Buffer[]): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+}
+
+function bytesOf(parts: readonly Buffer[]): number {
+  let bytes = 0
+  for (const { length } of parts) bytes += length
+  return bytes
 }

@@ -4,6 +4,7 @@ import type { PooledInstance } from '../../runtime/pool/pool.ts'
 import type { Client } from '../client.ts'
 import type { RequestHead } from '../request-head.ts'
 import type { RequestRecord } from '../request-log.ts'
+import type { ServedVersion } from '../served-version.ts'
 import type { Exchange } from './exchange.ts'
 import type { InstanceLinks } from './instance-link.ts'
 import type { TunnelEnd } from './tunnel.ts'
@@ -14,11 +15,12 @@ export interface ExchangePorts {
   readonly links: InstanceLinks
   /** No new requests are wanted on the connections there are. */
   readonly draining: boolean
-  /** Finds a slot and calls `start`, or `enqueue`, or `refuse`. */
+  /** Finds a version (`assign`), lets the request in (`enter`), finds a slot, and calls `start`, or `enqueue`, or `refuse`. */
   place(exchange: Exchange): void
   /** Nobody listens on the instance's socket. */
   onUnreachable(instance: PooledInstance, message: string): void
-  onFinish(record: RequestRecord): void
+  /** `served`: `undefined` where no version was found for it. */
+  onFinish(record: RequestRecord, served: ServedVersion | undefined): void
 }
 
 export interface ExchangeOptions {

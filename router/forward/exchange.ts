@@ -1,19 +1,33 @@
 /**
  * One request from its head to the last byte of its response: where it is, and who must hear when it ends. Whatever
  * happens (an answer, an error, a client or an instance that goes away, a time that is over), it ends once, in
- * `#finish`, and gives its slot back once, in `#releaseSlot`. `resend.ts` says when it may be sent again.
+ * `#finish`, gives its slot back once, in `#releaseSlot`, and leaves its function's bounds once, in `#letGo`.
+ * `resend.ts` says when it may be sent again.
  */
-import type { RouterLimits } from '../../sdk/model/limits.ts'
 import type { ErrorCode } from '../../sdk/model/errors.ts'
-import type { InstancePool, PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
+import type { PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
 import type { Client, LiveRequest } from '../client.ts'
+import { Presence } from '../presence.ts'
 import type { RequestHead } from '../request-head.ts'
+import type { ServedVersion } from '../served-version.ts'
 import { ClientAnswer } from './client-answer.ts'
 import type { InstanceConnection, ResponseReader } from './connection.ts'
 import type { ExchangeOptions, ExchangePorts } from './exchange-ports.ts'
 import type { Mourner } from './instance-link.ts'
-import { RequestBody, uncork } from './request-body.ts'
+import {
+  bodyTooLarge,
+  brokenOff,
+  invalidResponse,
+  noAnswerWithin,
+  notConnectedWithin,
+  notTakenIn,
+  responseTooLarge,
+  threw,
+  wallLimitExceeded,
+} from './refusals.ts'
+import { RequestBody } from './request-body.ts'
 import { canResend } from './resend.ts'
+import { sendRequest } from './send-request.ts'
 import type { ResponseHead } from './response-head.ts'
 import { switchingText, type TunnelEnd } from './tunnel.ts'
 
@@ -22,25 +36,26 @@ type State = 'placing' | 'queued' | 'waiting' | 'bereft' | 'responding' | 'tunne
 
 export class Exchange implements LiveRequest, ResponseReader, Mourner {
   readonly head: RequestHead
-  /** Of the function and version that were chosen; empty where there was none. */
-  functionName = ''
-  versionId = ''
   readonly #ports: ExchangePorts
   readonly #client: Client
   readonly #answer: ClientAnswer
   readonly #tunnel: TunnelEnd | undefined
-  readonly #body: RequestBody | undefined
+  readonly body: RequestBody | undefined
+  readonly #presence = new Presence()
   readonly #startMs = performance.now()
   #state: State = 'placing'
+  /** The version that was chosen. */
+  #served: ServedVersion | undefined
   #leaveQueue: (() => void) | undefined
-  #pool: InstancePool | undefined
   #instance: PooledInstance | undefined
   #instanceId: string | undefined
   #connection: InstanceConnection | undefined
   #headArrived = false
   #attempts = 0
+  /** When the instance was given that has it; 0: none. */
   #placedMs = 0
   #firstPlacedMs = 0
+  #responseBytes = 0
   #cold = false
   #error: ErrorCode | undefined
   #causeTimer: NodeJS.Timeout | undefined
@@ -53,8 +68,9 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.#tunnel = options.tunnel
     const hasBody = head.chunked || (head.contentLength ?? 0) > 0
     if (hasBody) {
-      const onTooLarge = (): void => this.onRequestBroken('body_too_large', tooLarge(ports.limits))
-      this.#body = new RequestBody({
+      const onTooLarge = (): void =>
+        this.refuse(bodyTooLarge({ limits: ports.limits, served: this.#served }, undefined), { close: true })
+      this.body = new RequestBody({
         request,
         contentLength: head.contentLength,
         limits: ports.limits,
@@ -86,25 +102,40 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     return this.#answer.isReceived
   }
 
-  enqueue(pool: InstancePool): void {
+  get #functionName(): string {
+    return this.#served?.functionName ?? ''
+  }
+
+  /** The version that shall answer is known; again when it is placed anew. */
+  assign(served: ServedVersion): void {
+    this.#served = served
+    if (this.body !== undefined)
+      this.body.bytesMax = Math.min(this.#ports.limits.requestBodyBytesMax, served.limits.requestBytes)
+  }
+
+  /** Into the bounds of its function, once: not again when it is placed anew. */
+  enter(served: ServedVersion): Refusal | undefined {
+    return this.#presence.enter(served, this.#presence.isEmpty ? this.#startMs : performance.now())
+  }
+
+  enqueue(): void {
     this.#state = 'queued'
     const waiter = {
-      onSlot: (instance: PooledInstance) => this.start(pool, instance),
+      onSlot: (instance: PooledInstance) => this.start(instance),
       onRefusal: (refusal: Refusal) => this.refuse(refusal),
       onClosed: () => {
         this.#state = 'placing'
         this.#ports.place(this)
       },
     }
-    const waiting = pool.wait(waiter, performance.now())
+    const waiting = this.#served!.pool.wait(waiter, performance.now())
     if ('refusal' in waiting) this.refuse(waiting.refusal)
     else this.#leaveQueue = waiting.leave
   }
 
   /** Sends the request to the instance, of which it has a slot. */
-  start(pool: InstancePool, instance: PooledInstance): void {
+  start(instance: PooledInstance): void {
     this.#leaveQueue = undefined
-    this.#pool = pool
     this.#instance = instance
     this.#instanceId = instance.id
     this.#state = 'waiting'
@@ -119,94 +150,81 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const connection = this.#ports.links.of(instance).connection()
     this.#connection = connection
     connection.begin(this)
-    this.#send(connection)
-  }
-
-  #send(connection: InstanceConnection): void {
-    const { socket } = connection
-    const { text, contentLength } = this.head
-    const body = this.#body
-    if (body === undefined) {
-      if (this.#tunnel !== undefined)
-        socket.write(`${text}upgrade: websocket\r\nconnection: Upgrade\r\n\r\n`, 'latin1')
-      else
-        socket.write(
-          contentLength === undefined ? `${text}\r\n` : `${text}content-length: 0\r\n\r\n`,
-          'latin1',
-        )
-      connection.requestWritten = true
-      return
-    }
-    const framing =
-      contentLength === undefined ? 'transfer-encoding: chunked' : `content-length: ${contentLength}`
     this.#headArrived = false
-    // Corked for one tick: a body that came with its head leaves with its head.
-    socket.cork()
-    socket.write(`${text}${framing}\r\n\r\n`, 'latin1', (error) => {
-      if (error === null || error === undefined) this.#headArrived = true
-    })
-    body.sendTo(connection)
-    process.nextTick(uncork, socket)
+    sendRequest(connection, this)
   }
 
   /** Answers with an error of the router. `close`: what follows on the connection is not to be read. */
   refuse(refusal: Refusal, options: { readonly close: boolean } = { close: false }): void {
     if (this.#state === 'done' || this.#state === 'flushing') return
     this.#error = refusal.code
-    this.#letGo()
+    const nowMs = this.#letGo()
     if (this.#answer.begun) {
       this.#answer.breakOff()
-      this.#finish()
+      this.#finish(nowMs)
       return
     }
     const { draining } = this.#ports
     this.#answer.error({ ...refusal, requestId: this.head.requestId }, { draining, close: options.close })
-    this.#flush()
+    this.#flush(nowMs)
   }
 
   // From the instance.
 
+  onHeadArrived(): void {
+    this.#headArrived = true
+  }
+
   onResponse(head: ResponseHead, body: string | Buffer): void {
     this.#connection = undefined
     if (head.error !== undefined && this.#failAs(head.error)) return
+    // Nothing is in the way of those without a body.
+    if (this.#isTooLarge(body.length, body.length)) return
     if (this.isHead || head.status === 304) {
       if (head.contentLength !== undefined) head.headers.push('content-length', String(head.contentLength))
     } else if (head.status !== 204) head.headers.push('content-length', String(body.length))
     if (!this.#writeHead(head)) return
+    this.#responseBytes = body.length
     this.#answer.end(body)
-    this.#letGo()
-    this.#flush()
+    this.#flush(this.#letGo())
   }
 
-  onHead(head: ResponseHead, bodyFollows: boolean): void {
+  onHead(head: ResponseHead, bodyBytes: number): void {
     if (head.error !== undefined && this.#failAs(head.error)) return
+    if (this.#isTooLarge(head.contentLength ?? bodyBytes, head.contentLength)) return
     if (head.contentLength !== undefined) head.headers.push('content-length', String(head.contentLength))
     if (!this.#writeHead(head)) return
     this.#state = 'responding'
     // An event stream may send its head long before its first event.
-    if (!bodyFollows) this.#answer.flushHead()
+    if (bodyBytes === 0) this.#answer.flushHead()
   }
 
   onBody(part: Buffer): void {
-    const taken =
-      this.#state === 'tunnel'
-        ? this.#tunnel!.write(part)
-        : this.#state !== 'responding' || this.#answer.write(part)
-    if (!taken) this.#pauseInstance()
+    if (this.#state === 'tunnel') {
+      if (!this.#tunnel!.write(part)) this.#pauseInstance()
+      return
+    }
+    if (this.#state !== 'responding') return
+    const bytes = this.#responseBytes + part.length
+    if (bytes > this.#served!.limits.responseBytes) {
+      this.refuse(responseTooLarge(this.#served!, undefined))
+      return
+    }
+    this.#responseBytes = bytes
+    if (!this.#answer.write(part)) this.#pauseInstance()
   }
 
   onEnd(): void {
     this.#connection = undefined
     if (this.#state !== 'responding') return
     this.#answer.end()
-    this.#letGo()
-    this.#flush()
+    this.#flush(this.#letGo())
   }
 
   onTunnel(head: ResponseHead, rest: Buffer): void {
     const text = switchingText(head, {
       'x-request-id': this.head.requestId,
-      'x-isola-version': this.versionId,
+      'x-isola-version': this.#served!.versionId,
     })
     if (text === undefined) {
       this.onInvalid('it accepts a WebSocket without Sec-WebSocket-Accept')
@@ -219,20 +237,16 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   onInvalid(why: string): void {
     this.#connection = undefined
-    this.refuse({
-      code: 'invalid_response',
-      message: `the function "${this.functionName}" sent an invalid response: ${why}`,
-    })
+    this.refuse(invalidResponse(this.#functionName, why))
   }
 
   onLost(code: string | undefined): void {
     const connection = this.#connection!
     this.#connection = undefined
-    this.#body?.detach()
+    this.body?.detach()
     if (this.#state === 'tunnel') {
       this.#tunnel!.end()
-      this.#letGo()
-      this.#finish()
+      this.#finish(this.#letGo())
       return
     }
     if (this.#state !== 'waiting') {
@@ -248,7 +262,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       this.#ports.onUnreachable(instance, `no connection to instance ${instance.id}: ${code}`)
     }
     const { connected } = connection
-    if (canResend({ code, connected, body: this.#body, headArrived: this.#headArrived })) this.#retry()
+    if (canResend({ code, connected, body: this.body, headArrived: this.#headArrived })) this.#retry()
     else if (instance.gone !== undefined) this.#failWithCause()
     else {
       this.#state = 'bereft'
@@ -268,8 +282,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   onClientGone(): void {
     if (this.#state === 'done') return
     const isOver = this.#state === 'flushing' || this.#state === 'tunnel'
-    this.#letGo()
-    this.#finish({ aborted: !isOver || (this.#state === 'flushing' && !this.#answer.sent) })
+    const nowMs = this.#letGo()
+    this.#finish(nowMs, { aborted: !isOver || (this.#state === 'flushing' && !this.#answer.sent) })
   }
 
   onRequestBroken(code: 'bad_request' | 'request_timeout' | 'body_too_large', message: string): void {
@@ -278,7 +292,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   expire(nowMs: number, elapsedMs: number): void {
     const { limits } = this.#ports
-    const body = this.#body
+    const body = this.body
+    if (this.#isOverWallTime(nowMs)) return
     // Behind a pipelined request it is not yet this response's turn; a WebSocket may rest as long as it likes.
     if (!this.#answer.isItsTurn) return
     const { stuckSinceMs } = this.#answer
@@ -294,24 +309,37 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const sinceMs =
       body === undefined || body.ended ? Math.max(this.#placedMs, body?.endedAtMs ?? 0) : body.stuckSinceMs
     if (sinceMs === undefined || nowMs - sinceMs <= limits.responseTimeoutMs) return
-    this.refuse({
-      code: 'response_timeout',
-      message: `the function "${this.functionName}" did not begin to answer within ${limits.responseTimeoutMs} ms`,
-    })
+    this.refuse(noAnswerWithin(this.#functionName, limits.responseTimeoutMs))
+  }
+
+  // Limits of the function.
+
+  /** A WebSocket may stay; a response that is only to be read by its client is not the function's any more. */
+  #isOverWallTime(nowMs: number): boolean {
+    const served = this.#served
+    const ms = nowMs - this.#startMs
+    if (served === undefined || ms <= served.limits.wallMs) return false
+    if (this.#state === 'tunnel' || this.#state === 'flushing') return false
+    this.refuse(wallLimitExceeded(served, { ms, isQueued: this.#state === 'queued' }))
+    return true
+  }
+
+  /** `bytes`: that it has at least. */
+  #isTooLarge(bytes: number, length: number | undefined): boolean {
+    const served = this.#served!
+    if (bytes <= served.limits.responseBytes) return false
+    this.refuse(responseTooLarge(served, length))
+    return true
   }
 
   // Ends.
 
   #retry(): void {
     if (this.#attempts >= this.#ports.limits.attemptsMax) {
-      this.refuse({
-        code: 'instance_crashed',
-        message: `no instance of the function "${this.functionName}" took the request in ${this.#attempts} attempts`,
-      })
+      this.refuse(notTakenIn(this.#functionName, this.#attempts))
       return
     }
-    this.#state = 'placing'
-    this.#releaseSlot()
+    this.#unplace()
     this.#ports.place(this)
   }
 
@@ -319,16 +347,20 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #retryLater(): void {
     const { connectTimeoutMs } = this.#ports.limits
     if (performance.now() - this.#firstPlacedMs > connectTimeoutMs) {
-      const message = `the function "${this.functionName}" took no connection within ${connectTimeoutMs} ms`
-      this.refuse({ code: 'response_timeout', message })
+      this.refuse(notConnectedWithin(this.#functionName, connectTimeoutMs))
       return
     }
     this.#attempts--
-    this.#state = 'placing'
-    this.#releaseSlot()
+    this.#unplace()
     setTimeout(() => {
       if (this.#state === 'placing') this.#retry()
     }, RETRY_MS)
+  }
+
+  #unplace(): void {
+    this.#state = 'placing'
+    this.#placedMs = 0
+    this.#releaseSlot()
   }
 
   #waitForCause(): void {
@@ -336,33 +368,24 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   #failWithCause(): void {
-    const cause = this.#instance?.gone ?? {
-      code: 'instance_crashed' as const,
-      message: `the instance of the function "${this.functionName}" closed the connection without a whole response`,
-    }
-    this.refuse({ code: cause.code, message: cause.message })
+    this.refuse(this.#instance?.gone ?? brokenOff(this.#functionName))
   }
 
   /** An error that the instance's runtime names instead of an answer. */
   #failAs(error: string): boolean {
     if (error !== 'function_threw') return false
-    this.refuse({
-      code: error,
-      message: `the function "${this.functionName}" threw an exception: its log has the stack`,
-    })
+    this.refuse(threw(this.#functionName))
     return true
   }
 
   #writeHead(head: ResponseHead): boolean {
     const { headers } = head
-    headers.push('x-request-id', this.head.requestId, 'x-isola-version', this.versionId)
+    headers.push('x-request-id', this.head.requestId, 'x-isola-version', this.#served!.versionId)
     if (this.#answer.writeHead(head, { draining: this.#ports.draining })) return true
     // The response may have ended, and its connection be idle again: it is not to be trusted.
     this.#ports.links.of(this.#instance!).closeIdle()
-    this.refuse({
-      code: 'invalid_response',
-      message: `the function "${this.functionName}" sent an invalid response: a header has characters that no header may have`,
-    })
+    const why = 'a header has characters that no header may have'
+    this.refuse(invalidResponse(this.#functionName, why))
     return false
   }
 
@@ -376,14 +399,17 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     })
   }
 
-  /** Everything that the exchange holds but the client. */
-  #letGo(): void {
+  /** Everything that the exchange holds but the client. Returns when that was. */
+  #letGo(): number {
+    const nowMs = performance.now()
     this.#leaveQueue?.()
     this.#leaveQueue = undefined
     this.#connection?.abandon()
     this.#connection = undefined
-    this.#body?.drop()
+    this.body?.drop()
     this.#releaseSlot()
+    this.#presence.leave(nowMs)
+    return nowMs
   }
 
   #releaseSlot(): void {
@@ -396,16 +422,16 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     if (instance === undefined) return
     this.#instance = undefined
     if (this.#state === 'bereft') this.#ports.links.of(instance).leave(this)
-    this.#pool!.release(instance)
+    this.#served!.pool.release(instance)
   }
 
   /** The response is written; ends once the client has it. */
-  #flush(): void {
+  #flush(nowMs: number): void {
     this.#state = 'flushing'
-    if (this.#answer.flush(performance.now(), () => this.#finish())) this.#finish()
+    if (this.#answer.flush(nowMs, () => this.#finish(performance.now()))) this.#finish(nowMs)
   }
 
-  #finish(options: { readonly aborted: boolean } = { aborted: false }): void {
+  #finish(nowMs: number, options: { readonly aborted: boolean } = { aborted: false }): void {
     if (this.#state === 'done') return
     this.#state = 'done'
     const { live } = this.#client
@@ -414,23 +440,30 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     // What came behind this request could not be read: nothing more will be answered here.
     if (this.#client.closing && live.length === 0) this.#answer.closeAfter()
     const { head } = this
-    const totalMs = performance.now() - this.#startMs
-    this.#ports.onFinish({
-      functionName: this.functionName,
-      versionId: this.versionId,
-      instanceId: this.#instanceId,
-      requestId: head.requestId,
-      endedAtMs: Date.now(),
-      method: head.method,
-      host: head.host ?? head.hostHeader,
-      target: head.target,
-      status: this.#answer.status === 0 ? CLIENT_CLOSED : this.#answer.status,
-      totalMs,
-      queueMs: this.#firstPlacedMs === 0 ? totalMs : this.#firstPlacedMs - this.#startMs,
-      cold: this.#cold,
-      error: this.#error,
-      clientAborted: options.aborted,
-    })
+    const served = this.#served
+    const totalMs = nowMs - this.#startMs
+    this.#ports.onFinish(
+      {
+        functionName: this.#functionName,
+        versionId: served === undefined ? '' : served.versionId,
+        instanceId: this.#instanceId,
+        requestId: head.requestId,
+        endedAtMs: Date.now(),
+        method: head.method,
+        host: head.host ?? head.hostHeader,
+        target: head.target,
+        status: this.#answer.status === 0 ? CLIENT_CLOSED : this.#answer.status,
+        totalMs,
+        queueMs: this.#firstPlacedMs === 0 ? totalMs : this.#firstPlacedMs - this.#startMs,
+        functionMs: this.#placedMs === 0 ? undefined : nowMs - this.#placedMs,
+        cold: this.#cold,
+        requestBytes: this.body === undefined ? 0 : this.body.bytes,
+        responseBytes: this.#responseBytes,
+        error: this.#error,
+        clientAborted: options.aborted,
+      },
+      served,
+    )
   }
 }
 
@@ -438,7 +471,3 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 const CLIENT_CLOSED = 499
 
 const RETRY_MS = 10
-
-function tooLarge({ requestBodyBytesMax }: RouterLimits): string {
-  return `the request body has more than ${requestBodyBytesMax} bytes`
-}

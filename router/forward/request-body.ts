@@ -20,6 +20,8 @@ export class RequestBody {
   endedAtMs = 0
   /** Since when the instance has not taken what there is; `undefined` while it does. */
   stuckSinceMs: number | undefined
+  /** Set anew when the function is known, whose limit may be lower. */
+  bytesMax: number
   readonly #options: RequestBodyOptions
   readonly #isChunked: boolean
   #connection: InstanceConnection | undefined
@@ -30,7 +32,13 @@ export class RequestBody {
 
   constructor(options: RequestBodyOptions) {
     this.#options = options
+    this.bytesMax = options.limits.requestBodyBytesMax
     this.#isChunked = options.contentLength === undefined
+  }
+
+  /** That have come. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** All that came so far is held: another instance can be given it. */
@@ -83,7 +91,7 @@ export class RequestBody {
   readonly #onData = (chunk: Buffer): void => {
     this.#bytes += chunk.length
     const { limits, request } = this.#options
-    if (this.#bytes > limits.requestBodyBytesMax) {
+    if (this.#bytes > this.bytesMax) {
       this.#options.onTooLarge()
       return
     }

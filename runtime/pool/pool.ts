@@ -1,7 +1,7 @@
 import assert from 'node:assert'
 import type { Policy } from '../../sdk/model/policy.ts'
 import type { ErrorCode } from '../../sdk/model/errors.ts'
-import type { InstanceAddress } from './wire.ts'
+import type { Freezer, InstanceAddress } from './wire.ts'
 
 /**
  * The instances of one version on one node as the router sees them: who has room, who waits.
@@ -9,6 +9,9 @@ import type { InstanceAddress } from './wire.ts'
  * Everything here is synchronous, because between "is a slot free" and "take it" nothing may happen. A request takes
  * a slot at once (`take`) or waits in a bounded queue (`wait`); a slot is released exactly once. The pool never
  * starts instances: it says `onNeed`, and the agent decides. It knows no clock: the caller passes `now`.
+ *
+ * A paused instance has room like any other, but is only used when no running one has: resuming it is this side's
+ * business (`onResume`), because a request must not wait for the agent, which may be dead.
  */
 
 /** One instance with room for `concurrency` requests. `idle` is the forwarder's: its kept-alive connections. */
@@ -17,7 +20,12 @@ export interface PooledInstance {
   readonly functionName: string
   readonly versionId: string
   readonly socketPath: string
+  readonly freezer: Freezer | undefined
   inFlight: number
+  /** Requests that took a slot on it. */
+  started: number
+  /** Frozen: it is resumed before it is given a request. */
+  paused: boolean
   /** Signs of life from the instance; see `InstanceLoad.progress`. The forwarder counts it up. */
   progress: number
   /** No new requests. */
@@ -58,14 +66,26 @@ interface QueuedWaiter {
   left: boolean
 }
 
+/** Places in all queues of a node together: a bound on memory, whatever each function's own queue may be. */
+export interface WaitingPlaces {
+  taken: number
+  readonly max: number
+}
+
 export interface PoolOptions {
   readonly functionName: string
   readonly versionId: string
   readonly policy: Policy
+  /** @default no bound but the policy's */
+  readonly waitingPlaces?: WaitingPlaces
   /** More instances would help. Called when the first request queues and again by `remindNeed`. */
   onNeed(pool: InstancePool): void
   /** A draining instance has nothing in flight any more. */
   onDrained(instance: PooledInstance): void
+  /** Freezes it, at once. False: it could not be, and runs. @default nothing to be done */
+  onPause?(instance: PooledInstance): boolean
+  /** Thaws it, at once; `draining` says whether for its end or for a request. False: it cannot be used. @default nothing to be done */
+  onResume?(instance: PooledInstance): boolean
 }
 
 export class InstancePool {
@@ -77,10 +97,15 @@ export class InstancePool {
   readonly #instances: PooledInstance[] = []
   readonly #onNeed: (pool: InstancePool) => void
   readonly #onDrained: (instance: PooledInstance) => void
+  readonly #onPause: (instance: PooledInstance) => boolean
+  readonly #onResume: (instance: PooledInstance) => boolean
+  readonly #places: WaitingPlaces
   #head: QueuedWaiter | undefined
   #tail: QueuedWaiter | undefined
   #queued = 0
   #refusal: (Refusal & { untilMs: number }) | undefined
+  /** Why the node has no place for another instance, since it was last said. */
+  #delay: string | undefined
 
   constructor(options: PoolOptions) {
     this.functionName = options.functionName
@@ -88,6 +113,9 @@ export class InstancePool {
     this.policy = options.policy
     this.#onNeed = options.onNeed
     this.#onDrained = options.onDrained
+    this.#onPause = options.onPause ?? (() => true)
+    this.#onResume = options.onResume ?? (() => true)
+    this.#places = options.waitingPlaces ?? { taken: 0, max: Infinity }
   }
 
   get queued(): number {
@@ -104,7 +132,10 @@ export class InstancePool {
     return sum
   }
 
-  /** A slot on the least busy instance that has room, or `undefined`: then `wait`. Balance with `release`. */
+  /**
+   * A slot on the least busy running instance that has room, else on a paused one, or `undefined`: then `wait`. Balance
+   * with `release`.
+   */
   take(): PooledInstance | undefined {
     this.requests++
     // Waiters come first, or a busy pool would starve them.
@@ -115,11 +146,37 @@ export class InstancePool {
     const limit = this.policy.concurrency
     let best: PooledInstance | undefined
     for (const instance of this.#instances) {
-      if (instance.draining || instance.inFlight >= limit) continue
+      if (instance.draining || instance.paused || instance.inFlight >= limit) continue
       if (best === undefined || instance.inFlight < best.inFlight) best = instance
     }
-    if (best !== undefined) best.inFlight++
+    best ??= this.#resume()
+    if (best === undefined) return undefined
+    best.inFlight++
+    best.started++
     return best
+  }
+
+  /** Any paused one would do; one that cannot be resumed is left out from now on. */
+  #resume(): PooledInstance | undefined {
+    for (;;) {
+      const instance = this.#instances.findLast(({ paused, draining }) => paused && !draining)
+      if (instance === undefined) return undefined
+      instance.paused = false
+      if (this.#onResume(instance)) return instance
+      this.drain(instance.id)
+    }
+  }
+
+  /**
+   * Freezes an instance with nothing in flight. `started`: its count when the caller last saw that it had nothing else to
+   * do either; a request since then may have left work behind. False: it goes on as it is.
+   */
+  pause(instanceId: string, started: number): boolean {
+    const instance = this.#instances.find(({ id }) => id === instanceId)
+    if (instance === undefined || instance.draining || instance.freezer === undefined) return false
+    if (instance.inFlight > 0 || instance.started !== started) return false
+    if (!instance.paused) instance.paused = this.#onPause(instance)
+    return instance.paused
   }
 
   /** Queues a request that `take` had no slot for. Returns a refusal at once, or a function that leaves the queue. */
@@ -139,6 +196,14 @@ export class InstancePool {
         },
       }
     }
+    if (this.#places.taken >= this.#places.max) {
+      return {
+        refusal: {
+          code: 'node_full',
+          message: `${this.#places.taken} requests already wait for instances on this node, which is the most it holds: try again later`,
+        },
+      }
+    }
     const queued: QueuedWaiter = {
       waiter,
       deadlineMs: nowMs + this.policy.queueTimeoutMs,
@@ -150,6 +215,7 @@ export class InstancePool {
     else this.#tail.next = queued
     this.#tail = queued
     this.#queued++
+    this.#places.taken++
     if (this.#queued === 1) this.#onNeed(this)
     return { leave: () => this.#unlink(queued) }
   }
@@ -165,9 +231,10 @@ export class InstancePool {
     if (this.#queued > 0) this.#serve()
   }
 
-  /** One that is known already is taken back from draining: an agent that restarted may have changed its mind. */
+  /** One that is known already is taken back from draining: an agent that restarted may have changed its mind. A paused one stays so. */
   add(address: InstanceAddress, cold: boolean): void {
     this.#refusal = undefined
+    this.#delay = undefined
     const known = this.#instances.find(({ id }) => id === address.id)
     if (known !== undefined) {
       known.draining = false
@@ -175,8 +242,14 @@ export class InstancePool {
       return
     }
     this.#instances.push({
-      ...address,
+      id: address.id,
+      functionName: address.functionName,
+      versionId: address.versionId,
+      socketPath: address.socketPath,
+      freezer: address.freezer,
       inFlight: 0,
+      started: 0,
+      paused: false,
       progress: 0,
       draining: false,
       gone: undefined,
@@ -192,6 +265,11 @@ export class InstancePool {
     if (instance === undefined) return
     const wasDraining = instance.draining
     instance.draining = true
+    if (instance.paused) {
+      instance.paused = false
+      // It has nothing left to do here, but a signal must reach it.
+      this.#onResume(instance)
+    }
     if (instance.inFlight === 0) this.#onDrained(instance)
     else if (this.#queued > 0 && !wasDraining) this.#onNeed(this)
   }
@@ -217,6 +295,11 @@ export class InstancePool {
     this.refuseWaiting(refusal)
   }
 
+  /** The node has no place for another instance for now: who waits goes on waiting, and learns it at the deadline. */
+  delay(reason: string): void {
+    this.#delay = reason
+  }
+
   /** Refuses those who wait now, and only those. */
   refuseWaiting(refusal: Refusal): void {
     for (let waiter = this.#shift(); waiter !== undefined; waiter = this.#shift()) waiter.onRefusal(refusal)
@@ -231,12 +314,24 @@ export class InstancePool {
   expire(nowMs: number): void {
     while (this.#head !== undefined && this.#head.deadlineMs <= nowMs) {
       const waiter = this.#shift()
-      waiter?.onRefusal({
-        code: 'queue_timeout',
-        message: `no instance of function "${this.functionName}" had room within ${this.policy.queueTimeoutMs} ms: try again, or raise its max or concurrency`,
-      })
+      waiter?.onRefusal(this.#lateness())
     }
     if (this.#queued > 0) this.#onNeed(this)
+  }
+
+  #lateness(): Refusal {
+    const { functionName } = this
+    const { queueTimeoutMs } = this.policy
+    if (this.#delay !== undefined) {
+      return {
+        code: 'node_full',
+        message: `no instance of function "${functionName}" had room within ${queueTimeoutMs} ms, and the node has no place for another: ${this.#delay}`,
+      }
+    }
+    return {
+      code: 'queue_timeout',
+      message: `no instance of function "${functionName}" had room within ${queueTimeoutMs} ms: try again, or raise its max or concurrency`,
+    }
   }
 
   #serve(): void {
@@ -259,6 +354,7 @@ export class InstancePool {
     if (queued.left) return
     queued.left = true
     this.#queued--
+    this.#places.taken--
     const { previous, next } = queued
     if (previous === undefined) this.#head = next
     else previous.next = next

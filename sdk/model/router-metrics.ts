@@ -29,7 +29,10 @@ export interface VersionMetrics {
   readonly versionId: string
   /** Answered requests, refusals included. */
   readonly requests: readonly { readonly status: number; readonly cold: boolean; readonly count: number }[]
+  /** Of requests that no instance was given. */
   readonly refusals: readonly { readonly code: ErrorCode; readonly count: number }[]
+  /** Of requests that an instance had been given: answered by isola in its place, or broken off. */
+  readonly errors?: readonly { readonly code: ErrorCode; readonly count: number }[]
   /** From the head of the request to the end of its response. */
   readonly total: Histogram
   /** Waiting for a slot, cold starts left out. */

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { connectToChannel, openChannel } from '../../runtime/pool/channel.ts'
 import type { AgentToRouter, RouterToAgent } from '../../runtime/pool/wire.ts'
+import { DEFAULT_FUNCTION_LIMITS } from '../../sdk/model/function-limits.ts'
 import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import type { Target } from './peers.ts'
 import { spawnProcess } from './spawned-process.ts'
@@ -55,6 +56,7 @@ export async function startRouter(options: {
           baseDomainHost: true,
           previewVersionIds: [VERSION_ID],
           policy: { ...DEFAULT_POLICY, concurrency: 1_000 },
+          limits: DEFAULT_FUNCTION_LIMITS,
         },
       ],
     },

@@ -43,9 +43,16 @@ test('with the agent gone the router serves on; the next agent is told where it 
     generation: 7,
   })
   const { versions, instances } = await agent.heard('load')
-  expect(instances).toEqual([{ id: 'one', inFlight: 0, progress: 4 }])
+  expect(instances).toEqual([{ id: 'one', inFlight: 0, progress: 4, started: 4, paused: false }])
   expect(versions).toEqual([
-    { functionName: 'hello', versionId: 'hello-v1', inFlight: 0, queued: 0, requests: 4 },
+    {
+      functionName: 'hello',
+      versionId: 'hello-v1',
+      inFlight: 0,
+      queued: 0,
+      requests: 4,
+      concurrency: expect.any(Number),
+    },
   ])
   const { lines, dropped } = await agent.heard('log')
   expect([lines.length, dropped]).toEqual([4, 0])

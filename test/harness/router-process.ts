@@ -7,11 +7,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Policy } from '../../sdk/model/policy.ts'
+import { DEFAULT_FUNCTION_LIMITS } from '../../sdk/model/function-limits.ts'
 import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import type { RouterLimits } from '../../sdk/model/limits.ts'
 import type { SnapshotFunction } from '../../sdk/model/snapshot.ts'
 import { connectToChannel, openChannel, type Channel } from '../../runtime/pool/channel.ts'
-import type { AgentToRouter, RouterToAgent } from '../../runtime/pool/wire.ts'
+import type { AgentToRouter, Freezer, RouterToAgent } from '../../runtime/pool/wire.ts'
 import { aFunction } from './snapshots.ts'
 
 const MAIN = fileURLToPath(new URL('../../router/main.ts', import.meta.url))
@@ -53,7 +54,12 @@ export interface TestRouter {
   socketPath(id: string): string
   up(
     id: string,
-    options?: { readonly versionId?: string; readonly functionName?: string; readonly cold?: boolean },
+    options?: {
+      readonly versionId?: string
+      readonly functionName?: string
+      readonly cold?: boolean
+      readonly freezer?: Freezer
+    },
   ): void
   open(): Promise<RawClient>
   /** One request on a connection of its own; resolves when the router has closed it or the response is whole. */
@@ -132,8 +138,9 @@ export async function startTestRouter(options: TestRouterOptions = {}): Promise<
       )
     },
     socketPath: (id) => join(directory, `${id}.sock`),
-    up(id, { versionId = 'hello-v1', functionName = 'hello', cold = false } = {}) {
-      const instance = { id, functionName, versionId, socketPath: join(directory, `${id}.sock`) }
+    up(id, { versionId = 'hello-v1', functionName = 'hello', cold = false, freezer } = {}) {
+      const socketPath = join(directory, `${id}.sock`)
+      const instance = { id, functionName, versionId, socketPath, ...(freezer && { freezer }) }
       router.agent.send({ type: 'instance-up', instance, cold })
     },
     open,
@@ -158,8 +165,15 @@ export async function startTestRouter(options: TestRouterOptions = {}): Promise<
   return router
 }
 
-export function hello(policy: Partial<Policy> = {}): SnapshotFunction {
-  return aFunction('hello', { baseDomainHost: true, policy: { ...DEFAULT_POLICY, ...policy } })
+export function hello(
+  policy: Partial<Policy> = {},
+  limits: Partial<SnapshotFunction['limits']> = {},
+): SnapshotFunction {
+  return aFunction('hello', {
+    baseDomainHost: true,
+    policy: { ...DEFAULT_POLICY, ...policy },
+    limits: { ...DEFAULT_FUNCTION_LIMITS, ...limits },
+  })
 }
 
 function openAgent(socket: Socket): TestAgent {

@@ -1,3 +1,4 @@
+import { DEFAULT_FUNCTION_LIMITS } from '../../sdk/model/function-limits.ts'
 import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import type { Snapshot, SnapshotFunction } from '../../sdk/model/snapshot.ts'
 import type { RouteTable } from '../../router/table/table.ts'
@@ -12,6 +13,7 @@ export function aFunction(name: string, options: Partial<SnapshotFunction> = {})
     baseDomainHost: false,
     previewVersionIds: [],
     policy: DEFAULT_POLICY,
+    limits: DEFAULT_FUNCTION_LIMITS,
     ...options,
   }
 }

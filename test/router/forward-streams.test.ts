@@ -114,6 +114,7 @@ test('a reader that stops holds the instance back, and the rest comes when it re
 
 test('500 MB down and up leave the router small', async () => {
   await using router = await aRouter({ limits: { requestBodyBytesMax: 600 * MIB } })
+  await router.apply([hello({}, { requestBytes: 600 * MIB })])
   const size = 500 * MIB
   router.undo.use(
     await startHttpInstance(router.socketPath('one'), (request, response) => {

@@ -1,9 +1,15 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { parsePolicy } from '../../sdk/model/policy.ts'
-import { InstancePool, type PooledInstance, type Refusal, type Waiter } from '../../runtime/pool/pool.ts'
+import {
+  InstancePool,
+  type PooledInstance,
+  type PoolOptions,
+  type Refusal,
+  type Waiter,
+} from '../../runtime/pool/pool.ts'
 
 interface Scene {
   readonly pool: InstancePool
@@ -11,7 +17,7 @@ interface Scene {
   readonly drained: string[]
 }
 
-function scene(policy: Parameters<typeof parsePolicy>[0]): Scene {
+function scene(policy: Parameters<typeof parsePolicy>[0], more: Partial<PoolOptions> = {}): Scene {
   const needs: string[] = []
   const drained: string[] = []
   const pool = new InstancePool({
@@ -20,6 +26,7 @@ function scene(policy: Parameters<typeof parsePolicy>[0]): Scene {
     policy: parsePolicy(policy),
     onNeed: ({ versionId }) => needs.push(versionId),
     onDrained: ({ id }) => drained.push(id),
+    ...more,
   })
   return { pool, needs, drained }
 }
@@ -29,6 +36,11 @@ const address = (id: string): Parameters<InstancePool['add']>[0] => ({
   functionName: 'hello',
   versionId: 'v1',
   socketPath: `/run/${id}`,
+})
+
+const freezable = (id: string): Parameters<InstancePool['add']>[0] => ({
+  ...address(id),
+  freezer: { file: `/sys/${id}`, frozen: '1', thawed: '0' },
 })
 
 /** A waiter that remembers its one outcome and fails at a second. */
@@ -182,17 +194,157 @@ test('an instance that ended tells its requests why; their slots are still relea
   expect(() => pool.release(slot)).toThrow('released twice')
 })
 
+describe('a paused instance', () => {
+  test('is one that rested since the caller looked; a second word changes nothing', () => {
+    const paused: string[] = []
+    const { pool } = scene({}, { onPause: ({ id }) => paused.push(id) > 0 })
+    pool.add(freezable('a'), false)
+    pool.release(pool.take() as PooledInstance)
+    expect(pool.pause('a', 0)).toBe(false)
+    expect(pool.pause('unknown', 0)).toBe(false)
+    expect(pool.pause('a', 1)).toBe(true)
+    expect(pool.pause('a', 1)).toBe(true)
+    expect(paused).toEqual(['a'])
+    expect(pool.instances[0]).toMatchObject({ paused: true, started: 1 })
+  })
+
+  test('is none that works, drains, or has no freezer, nor one that could not be frozen', () => {
+    const { pool } = scene({ concurrency: 1 }, { onPause: ({ id }) => id !== 'stubborn' })
+    pool.add(freezable('busy'), false)
+    pool.take()
+    pool.add(freezable('draining'), false)
+    pool.drain('draining')
+    pool.add(address('plain'), false)
+    pool.add(freezable('stubborn'), false)
+    for (const [id, started] of [
+      ['busy', 1],
+      ['draining', 0],
+      ['plain', 0],
+      ['stubborn', 0],
+    ] as const)
+      expect(pool.pause(id, started), id).toBe(false)
+    expect(pool.instances.map(({ paused }) => paused)).toEqual([false, false, false, false])
+  })
+
+  test('gets a request only when no running one has room, and is resumed before', () => {
+    const resumed: string[] = []
+    const { pool } = scene({ concurrency: 1 }, { onResume: ({ id }) => resumed.push(id) > 0 })
+    pool.add(freezable('a'), false)
+    pool.add(freezable('b'), false)
+    pool.pause('a', 0)
+    expect(pool.take()?.id).toBe('b')
+    expect(resumed).toEqual([])
+    expect(pool.take()).toMatchObject({ id: 'a', paused: false, inFlight: 1, started: 1 })
+    expect(resumed).toEqual(['a'])
+    expect(pool.take()).toBeUndefined()
+  })
+
+  test('that cannot be resumed is left out, and the next one is tried, or the request waits', () => {
+    const { pool, drained, needs } = scene({}, { onResume: ({ id }) => id === 'good' })
+    for (const id of ['good', 'bad']) {
+      pool.add(freezable(id), false)
+      pool.pause(id, 0)
+    }
+    expect(pool.take()?.id).toBe('good')
+    expect(drained).toEqual(['bad'])
+    const other = scene({}, { onResume: () => false })
+    other.pool.add(freezable('bad'), false)
+    other.pool.pause('bad', 0)
+    expect(other.pool.take()).toBeUndefined()
+    other.pool.wait(waiter(), 0)
+    expect([needs, other.needs]).toEqual([[], ['v1']])
+  })
+
+  test('that is to end is thawed, and has drained at once', () => {
+    const thawed: string[] = []
+    const { pool, drained } = scene(
+      {},
+      { onResume: ({ id, draining }) => thawed.push(`${id} ${draining ? 'for its end' : ''}`) > 0 },
+    )
+    pool.add(freezable('a'), false)
+    pool.pause('a', 0)
+    pool.drain('a')
+    expect([thawed, drained]).toEqual([['a for its end'], ['a']])
+    expect(pool.instances[0]?.paused).toBe(false)
+  })
+
+  test('stays so when it is announced again', () => {
+    const { pool } = scene({})
+    pool.add(freezable('a'), false)
+    pool.pause('a', 0)
+    pool.add(freezable('a'), false)
+    expect(pool.instances[0]?.paused).toBe(true)
+  })
+
+  test('serves who waits when the one that ran has ended', () => {
+    const { pool } = scene({ concurrency: 1 })
+    pool.add(freezable('a'), false)
+    pool.pause('a', 0)
+    pool.add(freezable('b'), false)
+    const slots = [pool.take(), pool.take()]
+    expect(slots.map((slot) => slot?.id)).toEqual(['b', 'a'])
+  })
+})
+
+test('all queues of a node together have a bound, and who leaves one makes room in another', () => {
+  const waitingPlaces = { taken: 0, max: 2 }
+  const { pool: one } = scene({}, { waitingPlaces })
+  const { pool: two } = scene({}, { waitingPlaces })
+  const first = one.wait(waiter(), 0)
+  one.wait(waiter(), 0)
+  expect(two.wait(waiter(), 0)).toMatchObject({
+    refusal: { code: 'node_full', message: expect.stringContaining('2 requests') },
+  })
+  if ('leave' in first) first.leave()
+  expect(two.wait(waiter(), 0)).toHaveProperty('leave')
+  expect(waitingPlaces.taken).toBe(2)
+  one.refuseWaiting({ code: 'draining', message: '' })
+  two.add(address('a'), false)
+  expect(waitingPlaces.taken).toBe(0)
+})
+
+test('while the node has no place for an instance, the deadline says so and why; one that comes ends that', () => {
+  const { pool } = scene({ queueTimeoutMs: 100, concurrency: 1 })
+  const early = waiter()
+  pool.wait(early, 0)
+  pool.delay('512 of 512 MiB are in use')
+  expect(early.outcome).toBeUndefined()
+  pool.expire(100)
+  expect(early.outcome).toMatchObject({
+    code: 'node_full',
+    message: expect.stringMatching(/"hello".*100 ms.*512 of 512 MiB/),
+  })
+  pool.add(address('a'), false)
+  pool.take()
+  const late = waiter()
+  pool.wait(late, 100)
+  pool.expire(200)
+  expect(late.outcome).toMatchObject({ code: 'queue_timeout' })
+})
+
 test('whatever happens in whatever order, no slot is lost or made up and nobody is answered twice', () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('arrive' as const) }),
     fc.record({ do: fc.constant('release' as const), which: fc.nat(50) }),
     fc.record({ do: fc.constant('leave' as const), which: fc.nat(50) }),
-    fc.record({ do: fc.constantFrom('add' as const, 'drain' as const, 'remove' as const), which: fc.nat(3) }),
+    fc.record({
+      do: fc.constantFrom('add' as const, 'drain' as const, 'remove' as const, 'pause' as const),
+      which: fc.nat(3),
+    }),
     fc.record({ do: fc.constant('expire' as const), which: fc.nat(200) }),
   )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-      const { pool } = scene({ concurrency: 3, queue: 5, queueTimeoutMs: 100 })
+      const waitingPlaces = { taken: 0, max: 5 }
+      const frozen = new Set<string>()
+      const { pool } = scene(
+        { concurrency: 3, queue: 5, queueTimeoutMs: 100 },
+        {
+          waitingPlaces,
+          onPause: ({ id }) => frozen.add(id).has(id),
+          onResume: ({ id }) => frozen.delete(id),
+        },
+      )
       const held: PooledInstance[] = []
       const places: { leave(): void }[] = []
       let waiting = 0
@@ -234,19 +386,27 @@ test('whatever happens in whatever order, no slot is lost or made up and nobody 
           const [slot] = held.splice(each.which % Math.max(1, held.length), 1)
           if (slot !== undefined) pool.release(slot)
         } else if (each.do === 'leave') places[each.which % Math.max(1, places.length)]?.leave()
-        else if (each.do === 'add') pool.add(address(`i${each.which}`), false)
-        else if (each.do === 'drain') pool.drain(`i${each.which}`)
-        else if (each.do === 'remove')
+        else if (each.do === 'add') pool.add(freezable(`i${each.which}`), false)
+        else if (each.do === 'pause') {
+          const id = `i${each.which}`
+          pool.pause(id, pool.instances.find((instance) => instance.id === id)?.started ?? 0)
+        } else if (each.do === 'drain') pool.drain(`i${each.which}`)
+        else if (each.do === 'remove') {
           pool.remove(`i${each.which}`, { code: 'instance_crashed', message: '' })
-        else {
+          frozen.delete(`i${each.which}`)
+        } else {
           nowMs += each.which
           pool.expire(nowMs)
         }
         expect(pool.queued).toBe(waiting)
         expect(pool.queued).toBeLessThanOrEqual(5)
+        expect(waitingPlaces.taken).toBe(waiting)
         for (const instance of pool.instances) {
           expect(instance.inFlight).toBe(held.filter((slot) => slot === instance).length)
           expect(instance.inFlight).toBeLessThanOrEqual(3)
+          // Nothing runs on what is frozen, and what is frozen is known.
+          expect(instance.paused).toBe(frozen.has(instance.id))
+          if (instance.paused) expect([instance.inFlight, instance.draining]).toEqual([0, false])
           // Nobody waits beside a free slot.
           if (!instance.draining && instance.inFlight < 3) expect(pool.queued).toBe(0)
         }
