@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createUsagePlace, routerMetrics, totals, versionMetrics } from '../harness/usage-place.ts'
@@ -9,7 +10,16 @@ const step = fc.oneof(
     arbitrary: fc.record({ type: fc.constant('requests' as const), count: fc.integer({ min: 1, max: 9 }) }),
   },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('tell' as const) }) },
-  { weight: 3, arbitrary: fc.record({ type: fc.constant('flush' as const) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      type: fc.constant('flush' as const),
+      // What comes while it writes, after so many turns and at a time that is so many hours away.
+      during: fc.option(
+        fc.record({ turns: fc.integer({ min: 0, max: 5 }), hours: fc.integer({ min: -1, max: 1 }) }),
+      ),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('router-killed' as const) }) },
   {
     weight: 2,
@@ -38,13 +48,13 @@ test('whatever is killed when, nothing is counted twice, and nothing is lost but
       let lost = 0
       /** Told by routers that are dead, and in no write that is known to be done. */
       let unwritten = 0
-      let toldSinceWrite = 0
+      /** Of the router of now, known to be written. */
+      let written = 0
       const tell = (): void => {
         const count = { status: 200, cold: false, count: ofEpoch }
         meter.onRouter(
           routerMetrics(`r${epoch}`, versionMetrics({ functionName: 'shop', requests: [count] })),
         )
-        toldSinceWrite += ofEpoch - told
         told = ofEpoch
       }
       for (const each of steps) {
@@ -54,13 +64,22 @@ test('whatever is killed when, nothing is counted twice, and nothing is lost but
         } else if (each.type === 'tell') tell()
         else if (each.type === 'clock') place.nowMs += each.hours * 3_600_000
         else if (each.type === 'flush') {
-          await meter.flush()
-          unwritten = toldSinceWrite = 0
+          const writing = meter.flush()
+          unwritten = 0
+          written = told
+          if (each.during !== null) {
+            for (let turn = 0; turn < each.during.turns; turn++) await setImmediate()
+            place.nowMs += each.during.hours * 3_600_000
+            served++
+            ofEpoch++
+            tell()
+          }
+          await writing
         } else if (each.type === 'router-killed') {
           lost += ofEpoch - told
-          unwritten += toldSinceWrite
+          unwritten += told - written
           epoch++
-          ofEpoch = told = toldSinceWrite = 0
+          ofEpoch = told = written = 0
         } else {
           await place.killInFlush(meter, each)
           killsInWrites++
@@ -68,7 +87,6 @@ test('whatever is killed when, nothing is counted twice, and nothing is lost but
           unwritten = 0
           meter = await place.start()
           tell()
-          toldSinceWrite = 0
         }
         const counted = (await totals(meter)).shop?.requests ?? 0
         expect(counted).toBeLessThanOrEqual(served)
