@@ -9,7 +9,7 @@ import { mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { LogSink } from '../pool/driver.ts'
 
-export const LOG_WINDOW_MS = 60_000
+const MINUTE_MS = 60_000
 
 interface Minute {
   readonly endsAtMs: number
@@ -78,7 +78,7 @@ export class LogQuota {
   #minuteOf(functionName: string, versionId: string, nowMs: number): Minute {
     const current = this.#minuteByFunction.get(functionName)
     if (current !== undefined) return current
-    const endsAtMs = nowMs + LOG_WINDOW_MS
+    const endsAtMs = nowMs + MINUTE_MS
     const minute = { endsAtMs, versionId, bytes: 0, droppedLines: 0, droppedBytes: 0, limitBytes: 0 }
     this.#minuteByFunction.set(functionName, minute)
     return minute

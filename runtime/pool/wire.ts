@@ -170,8 +170,10 @@ export type EgressToAgent =
       readonly epoch: string
       readonly functions: readonly {
         readonly functionName: string
+        /** That were asked for; the refused are among them. */
         readonly requests: number
         readonly refused: number
+        /** Over connections to the outside, heads included, as they are inside TLS. */
         readonly bytesOut: number
         readonly bytesIn: number
       }[]

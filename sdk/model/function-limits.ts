@@ -12,7 +12,10 @@ export interface FunctionLimits {
   readonly wallMs: number
   /** Memory of one instance, MiB; 503 `memory_limit_exceeded`. @default 128 */
   readonly memoryMib: number
-  /** Outgoing requests and connections that one request may cause; the next is answered 429 `subrequest_limit_exceeded`. @default 1000 */
+  /**
+   * Outgoing requests and connections that one request may cause; the next is answered 429 `subrequest_limit_exceeded`.
+   * Requests that run on an instance at the same time share their budgets. @default 1000
+   */
   readonly subrequests: number
   /** Of a request's body; 413 `body_too_large`. @default 104857600 */
   readonly requestBytes: number
