@@ -45,7 +45,7 @@ export async function readPriceTable(file: string): Promise<PriceTable> {
   }
   for (const field of PRICES) {
     const price = fields[field]
-    if (price === undefined || (typeof price === 'number' && Number.isFinite(price) && price >= 0)) continue
+    if (price === undefined || (typeof price === 'number' && price >= 0)) continue
     const problem = `has ${field} ${spell(price)}: give a number of 0 or more, or leave it out where it costs nothing`
     throw wrong(document, [field], problem)
   }
@@ -113,7 +113,6 @@ function wrong(document: ConfigDocument, path: readonly string[], problem: strin
   return new IsolaError('config_invalid', `${document.file}${place} ${problem}`)
 }
 
-/** JSON turns what is beyond a double into infinity, and infinity into null. */
 function spell(value: unknown): string {
-  return typeof value === 'number' ? String(value) : JSON.stringify(value).slice(0, 80)
+  return JSON.stringify(value).slice(0, 80)
 }
