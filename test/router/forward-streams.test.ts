@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { expect, test } from 'vitest'
 import { closeOf, startHttpInstance, startRawInstance } from '../harness/fake-instance.ts'
-import { startTestRouter, type TestRouter } from '../harness/router-process.ts'
+import { hello, startTestRouter, type TestRouter } from '../harness/router-process.ts'
 
 const MIB = 1024 * 1024
 
