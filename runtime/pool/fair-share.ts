@@ -36,23 +36,17 @@ export function shareOf(fn: PlannedFunction, moreMib = 0): number {
   return (fn.heldMib + moreMib) / weightOf(fn)
 }
 
-/** Those with waiting requests before minimums before what is only for comfort; then who has least for its weight. */
-export function nextInTurn(versions: readonly PlannedVersion[]): number {
-  let best = 0
-  for (let index = 1; index < versions.length; index++) {
-    if (goesBefore(versions[index]!, versions[best]!)) best = index
-  }
-  return best
-}
-
-function goesBefore(a: PlannedVersion, b: PlannedVersion): boolean {
-  const urgency = urgencyOf(a) - urgencyOf(b)
-  if (urgency !== 0) return urgency > 0
-  // Turns are in the order of waiting: by weight they are longer, or the light would never have one.
-  if (hasNone(a) && hasNone(b)) return a.waitingSinceMs < b.waitingSinceMs
-  const share = shareOf(a.fn, reserveOf(a)) - shareOf(b.fn, reserveOf(b))
-  if (Math.abs(share) > EPSILON_MIB) return share < 0
-  return a.waitingSinceMs < b.waitingSinceMs
+/**
+ * Those with waiting requests before minimums before what is only for comfort. Then who has nothing, in the order of
+ * waiting (a turn is longer by weight, not earlier, or the light would never have one); then who has least for its weight.
+ */
+export function inTurn(a: PlannedVersion, b: PlannedVersion): number {
+  const urgency = urgencyOf(b) - urgencyOf(a)
+  if (urgency !== 0) return urgency
+  const none = Number(hasNone(b)) - Number(hasNone(a))
+  if (none !== 0) return none
+  const share = hasNone(a) ? 0 : shareOf(a.fn, reserveOf(a)) - shareOf(b.fn, reserveOf(b))
+  return Math.abs(share) > EPSILON_MIB ? share : a.waitingSinceMs - b.waitingSinceMs
 }
 
 function urgencyOf(version: PlannedVersion): number {

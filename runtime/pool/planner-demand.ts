@@ -37,6 +37,8 @@ export function onInstanceLoad(
 export function setPaused(node: NodeState, instance: PlannedInstance, paused: boolean): void {
   if (instance.phase === 'draining' || paused === (instance.phase === 'paused')) return
   instance.phase = paused ? 'paused' : 'running'
+  // The answer that was waited for has come: only its next rest counts for the next pause.
+  if (paused) instance.pauseAfterMs = -Infinity
   node.reweighted.add(instance.version.fn)
 }
 

@@ -1,7 +1,7 @@
 import type { VersionSpec } from './node-events.ts'
 import { askedMinOf, scale } from './planner-scale.ts'
-import { type PlannedFunction } from './planner-records.ts'
-import { type NodeState } from './planner-state.ts'
+import { reserveOf, type PlannedFunction, type PlannedInstance } from './planner-records.ts'
+import type { NodeState } from './planner-state.ts'
 import { tend } from './planner-rest.ts'
 
 /** A new head replaces the wishes, not the instances: what is not wanted any more leaves by the same rules as ever. */
@@ -32,6 +32,9 @@ export function applyHead(node: NodeState, specs: readonly VersionSpec[], nowMs:
     fn.policy = undefined
     forgetHistory(fn)
   }
+  for (const instance of node.instanceById.values()) {
+    if (instance.reserveMib === 0) foundBefore(node, instance)
+  }
   for (const version of node.versionById.values()) {
     if (node.active.has(version) || askedMinOf(version) > 0) scale(node, version, nowMs)
     node.forget(version)
@@ -43,6 +46,12 @@ export function applyHead(node: NodeState, specs: readonly VersionSpec[], nowMs:
   for (const fn of before) {
     if (fn.versions.size === 0 && fn.policy === undefined) node.functionByName.delete(fn.name)
   }
+}
+
+/** Before a head had said what is to be set aside for it. */
+function foundBefore(node: NodeState, instance: PlannedInstance): void {
+  instance.reserveMib = reserveOf(instance.version)
+  node.charge(instance, instance.chargedMib)
 }
 
 function endTrials(fn: PlannedFunction): void {

@@ -3,6 +3,7 @@ import { HEALTHY_ANSWERS, HEALTHY_LIFE_MS } from './crash-loop.ts'
 import type { NodeEvent } from './node-events.ts'
 import { onSilence } from './planner-demand.ts'
 import { relieve } from './planner-places.ts'
+import { reserveOf } from './planner-records.ts'
 import { refuse, scale } from './planner-scale.ts'
 import type { NodeState } from './planner-state.ts'
 
@@ -17,7 +18,7 @@ export function onFound(node: NodeState, { instance: found }: EventOf<'found'>, 
   const { id, functionName, versionId, memoryMib } = found
   if (node.instanceById.has(id)) return
   const version = node.versionOf(functionName, versionId)
-  const instance = node.addInstance(id, version, memoryMib, nowMs)
+  const instance = node.addInstance({ id, version, memoryMib, reserveMib: reserveOf(version) }, nowMs)
   if (node.headSeen) {
     instance.trialUntilMs = nowMs + TRIAL_MS
     scale(node, version, nowMs)
@@ -25,8 +26,11 @@ export function onFound(node: NodeState, { instance: found }: EventOf<'found'>, 
 }
 
 export function onStarted(node: NodeState, event: EventOf<'started'>, nowMs: number): void {
-  const { version, memoryMib } = node.endStart(event.startId)
-  node.addInstance(event.instanceId, version, event.memoryMib ?? memoryMib, nowMs)
+  const { version, memoryMib, reservedMib } = node.endStart(event.startId)
+  node.addInstance(
+    { id: event.instanceId, version, memoryMib: event.memoryMib ?? memoryMib, reserveMib: reservedMib },
+    nowMs,
+  )
   scale(node, version, nowMs)
 }
 

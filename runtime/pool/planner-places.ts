@@ -5,7 +5,7 @@
  * Places that are being freed are promised in the same order, so that nobody who comes later takes what was made free
  * for another; what lies beyond all promises is for everybody.
  */
-import { chooseBusy, chooseResting, explainMove, nextInTurn } from './fair-share.ts'
+import { chooseBusy, chooseResting, explainMove, inTurn } from './fair-share.ts'
 import { mib } from './planner-scale.ts'
 import { reserveOf, type PlannedVersion } from './planner-records.ts'
 import { type NodeState } from './planner-state.ts'
@@ -18,31 +18,37 @@ const EPSILON_MIB = 1e-6
 
 export function givePlaces(node: NodeState, nowMs: number): void {
   node.unsettled = false
-  const waiting = [...node.wanting]
+  const waiting = [...node.wanting].sort(inTurn)
   let promisedMib = 0
   let searches = 0
   while (waiting.length > 0) {
     if (node.startById.size >= node.startsAtOnceMax) return
-    const index = nextInTurn(waiting)
-    const version = waiting[index]!
+    const version = waiting[0]!
     const needMib = promisedMib + reserveOf(version)
-    const freeMib = node.freeMib(nowMs)
-    if (
-      reserveOf(version) <= freeMib + EPSILON_MIB &&
-      needMib <= freeMib + node.leavingMib + EPSILON_MIB &&
-      nowMs >= node.fullUntilMs
-    ) {
+    if (hasRoom(node, { reserveMib: reserveOf(version), needMib }, nowMs)) {
       node.beginStart(version, version.decision?.reason ?? 'wanted', nowMs)
       version.missing--
-      if (version.missing > 0) continue
-      node.wanting.delete(version)
-    } else {
-      if (searches++ < SEARCHES_MAX && makeRoom(node, version, needMib, nowMs)) promisedMib = needMib
-      delay(node, version, nowMs)
+      if (version.missing === 0) {
+        node.wanting.delete(version)
+        waiting.shift()
+      }
+      // Its function holds more now: whoever has less is next.
+      waiting.sort(inTurn)
+      continue
     }
-    waiting[index] = waiting.at(-1)!
-    waiting.pop()
+    if (searches++ < SEARCHES_MAX && makeRoom(node, version, needMib, nowMs)) promisedMib = needMib
+    delay(node, version, nowMs)
+    waiting.shift()
   }
+}
+
+function hasRoom(
+  node: NodeState,
+  { reserveMib, needMib }: { readonly reserveMib: number; readonly needMib: number },
+  nowMs: number,
+): boolean {
+  const freeMib = node.freeMib(nowMs) + EPSILON_MIB
+  return nowMs >= node.fullUntilMs && reserveMib <= freeMib && needMib <= freeMib + node.leavingMib
 }
 
 /** Whether there will be room: where nobody has to give way, what is free is for whom it is enough. */

@@ -56,6 +56,8 @@ export interface PlannedInstance {
   /** Its limit. */
   readonly memoryMib: number | undefined
   readonly upSinceMs: number
+  /** Set aside for it, whatever becomes of its version. */
+  reserveMib: number
   phase: 'running' | 'paused' | 'draining'
   chargedMib: number
   cpuShare: number
@@ -145,11 +147,11 @@ export function newVersion(id: string, fn: PlannedFunction): PlannedVersion {
 }
 
 export function newInstance(
-  found: { readonly id: string; readonly version: PlannedVersion; readonly memoryMib: number | undefined },
+  made: Pick<PlannedInstance, 'id' | 'version' | 'memoryMib' | 'reserveMib'>,
   nowMs: number,
 ): PlannedInstance {
   return {
-    ...found,
+    ...made,
     upSinceMs: nowMs,
     phase: 'running',
     chargedMib: 0,

@@ -107,24 +107,23 @@ export class NodeState {
   }
 
   addInstance(
-    id: string,
-    version: PlannedVersion,
-    memoryMib: number | undefined,
+    made: Pick<PlannedInstance, 'id' | 'version' | 'memoryMib' | 'reserveMib'>,
     nowMs: number,
   ): PlannedInstance {
-    const instance = newInstance({ id, version, memoryMib }, nowMs)
+    const { id, version } = made
+    const instance = newInstance(made, nowMs)
     version.lastActiveMs = Math.max(version.lastActiveMs, nowMs)
     this.instanceById.set(id, instance)
     version.instances.add(instance)
     this.active.add(version)
-    this.charge(instance, reserveOf(version))
+    this.charge(instance, 0)
     this.reweighted.add(version.fn)
     return instance
   }
 
   /** `memoryMib`: what it takes, at least what is set aside for it. */
   charge(instance: PlannedInstance, memoryMib: number): void {
-    const more = Math.max(memoryMib, reserveOf(instance.version)) - instance.chargedMib
+    const more = Math.max(memoryMib, instance.reserveMib) - instance.chargedMib
     instance.chargedMib += more
     this.chargedMib += more
     if (instance.phase === 'draining') this.leavingMib += more
