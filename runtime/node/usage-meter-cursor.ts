@@ -43,14 +43,15 @@ export class MeterCursor {
       this.#entryByName.set(name, { values, goneSinceMs: undefined })
   }
 
-  /** Calls back with what each sum grew by, where one did. */
+  /** Calls back with what each sum grew by, where one did. True where a process before this one is over. */
   advance(
     message: {
       readonly epoch: string
       readonly sums: readonly { readonly name: string; readonly values: readonly number[] }[]
     },
     onGrowth: (name: string, growth: readonly number[]) => void,
-  ): void {
+  ): boolean {
+    const isNext = this.#epoch !== undefined && message.epoch !== this.#epoch
     if (message.epoch !== this.#epoch) {
       this.#epoch = message.epoch
       this.#incomplete = false
@@ -66,6 +67,7 @@ export class MeterCursor {
       if (growth.some((value) => value > 0)) onGrowth(name, growth)
     }
     this.#isLost = false
+    return isNext
   }
 
   /** To be called now and then, with a clock that nobody sets. */

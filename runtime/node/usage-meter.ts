@@ -15,6 +15,7 @@ import { hourOf, OpenHours } from './usage-meter-hours.ts'
  *   for good, because nobody counts them meanwhile: memory × time until it is back, and the CPU, since the last write,
  *   of instances that ended without it.
  * - the router or the egress proxy is killed: what it counted since it last told, at most a second before.
+ * - both at once, or the machine: what was not written, at most `lagS` seconds.
  *
  * Nothing is ever counted twice; where both cannot be had, it is not counted.
  */
@@ -212,8 +213,10 @@ export class UsageMeter {
     onGrowth: Parameters<MeterCursor['advance']>[1],
   ): void {
     if (cursor === undefined || message.sums.length === 0) return
-    cursor.advance(message, onGrowth)
+    const isNext = cursor.advance(message, onGrowth)
     this.#isChanged = true
+    // Nobody else knows any more what the one before had told.
+    if (isNext) void this.flush()
   }
 
   #add(functionName: string, numbers: Parameters<OpenHours['add']>[2]): void {
