@@ -113,8 +113,8 @@ export interface VersionLoad {
   /** Requests since the router started. */
   readonly requests: number
   /**
-   * Requests in flight or waiting, as a mean over the time since the last report: a request that came and went between
-   * two reports counts too.
+   * Requests in flight or waiting, as a mean over the 100 ms or so before this report: a request that came and went
+   * between two reports counts too. A version that a report leaves out had none.
    */
   readonly concurrency: number
 }

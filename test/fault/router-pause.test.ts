@@ -135,7 +135,7 @@ describe('a paused instance', () => {
     router.agent = await router.connectAgent()
     router.agent.send({ type: 'instances', instances: [one.address, two.address] })
     const { instances } = await router.agent.heard('load', ({ instances }) => instances.length === 2)
-    expect(instances.map(({ paused }) => paused).toSorted()).toEqual([false, true])
+    expect(instances.filter(({ paused }) => paused)).toHaveLength(1)
     expect([one.state(), two.state()].toSorted()).toEqual(states)
   })
 
