@@ -1,10 +1,11 @@
 /** What instances may use together, on machines made of files: /proc, and the groups around a process. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { detectMachine, nodeBudget } from '../../runtime/node/node-budget.ts'
 import { NODE_LIMITS } from '../../sdk/model/limits.ts'
+import { runIsola } from '../harness/node.ts'
 
 const MIB = 1024 * 1024
 const GIB_MIB = 1024
@@ -119,5 +120,25 @@ describe('the budget', () => {
     expect(() => nodeBudget(options)).toThrow(
       expect.objectContaining({ code: 'invalid_argument', message: expect.stringMatching(message) }),
     )
+  })
+})
+
+describe('isola up', () => {
+  test.each([
+    ['--memory', 'lots', 'usage'],
+    ['--memory', '-1G', 'usage'],
+    ['--memory', '1k', 'usage'],
+    ['--memory', '10M', 'invalid_argument'],
+    ['--memory', '900000G', 'invalid_argument'],
+    ['--cpus', 'all', 'usage'],
+    ['--cpus', '0', 'invalid_argument'],
+    ['--cpus', '4000', 'invalid_argument'],
+  ])('refuses %s %s and leaves nothing behind', async (flag, value, code) => {
+    const data = join(root, 'data')
+    const { stdout, code: exitCode } = await runIsola(['up', '--data', data, `${flag}=${value}`, '--json'])
+    expect(exitCode).not.toBe(0)
+    const { error } = JSON.parse(stdout) as { error: { code: string; message: string } }
+    expect(error).toMatchObject({ code, message: expect.stringContaining(flag) })
+    expect(existsSync(data)).toBe(false)
   })
 })

@@ -123,7 +123,7 @@ describe('a busy, healthy function with cpu_ms 50', () => {
       for await (const chunk of request.body) bytes += chunk.length
       return new Response(String(bytes))
     } }`
-    await node.deploy('upload', source, { limits: { cpuMs: 300 } })
+    await node.deploy('upload', source, { limits: { cpuMs: 600 } })
     const body = Buffer.alloc(50 * 1024 * 1024)
     expect((await node.get('upload', '/', { method: 'POST', body })).text).toBe(String(body.length))
   })

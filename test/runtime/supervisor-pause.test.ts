@@ -41,6 +41,17 @@ describe('an instance at rest', () => {
     expect(stateOfFirst()).toBe('running')
   })
 
+  test('is paused again as soon after each request as the policy says', async () => {
+    await atRest()
+    for (let round = 1; round <= 5; round++) {
+      await pass(1_500)
+      expect(node.toldOf('instance-pause')).toHaveLength(round)
+      node.supervisor.onPause({ type: 'instance-paused', id: 'i0' })
+      node.supervisor.onPause({ type: 'instance-resumed', id: 'i0' })
+      node.load('a', 0, { started: 7 + round, progress: 1 + round })
+    }
+  })
+
   test('is not paused while waitUntil work is pending, and is once it is done', async () => {
     await atRest()
     node.started[0]!.pending = 1
