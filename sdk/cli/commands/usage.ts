@@ -98,7 +98,7 @@ async function pricesOf({ flags, workingDirectory }: CommandContext): Promise<Pr
 }
 
 /** Rows in order, and the sum of them all. Costs are of the sums, so that nothing is rounded twice. */
-export function summarize(
+function summarize(
   report: UsageReport,
   by: By,
   prices: PriceTable | undefined,
