@@ -38,6 +38,14 @@ export function tryWrite(directory: string, file: string, value: string | number
   }
 }
 
+/**
+ * Where instances already have more than they may have together: room enough that those which go on as before are not
+ * ended for a page.
+ */
+export function limitAround(usedBytes: number): number {
+  return usedBytes + Math.max(16 * 1024 * 1024, Math.round(usedBytes / 8))
+}
+
 /** A weight where 100 is ordinary, within what the kernel takes. */
 export function clampWeight(weight: number): number {
   return Math.min(10_000, Math.max(1, Math.round(weight)))

@@ -14,6 +14,7 @@ import {
   childrenOf,
   clampWeight,
   killProcesses,
+  limitAround,
   read,
   readKey,
   readNumber,
@@ -84,6 +85,7 @@ function enable(directory: string, controllers: readonly string[]): boolean {
 }
 
 function treeV2(parent: string, controllers: readonly string[]): CgroupTree {
+  // As much for all instances as for the group of the router and the agent beside it.
   tryWrite(parent, 'cpu.weight', 100)
   const names = existsSync(join(parent, FREEZE_FILE)) ? [...controllers, 'freezer'] : controllers
   return {
@@ -166,7 +168,7 @@ function limitMemoryTogether(parent: string, budget: NodeBudget | undefined): bo
     (readKey(parent, 'memory.stat', 'active_file') ?? 0)
   // A limit below what cannot be reclaimed is taken, and then enforced by killing.
   const fits = used - cache <= bytes
-  return tryWrite(parent, 'memory.max', fits ? bytes : used) && fits
+  return tryWrite(parent, 'memory.max', fits ? bytes : limitAround(used)) && fits
 }
 
 function limitCpuTogether(parent: string, budget: NodeBudget | undefined): void {

@@ -53,7 +53,7 @@ export interface CgroupTree {
   readonly version: 1 | 2
   /**
    * Limits all groups together; undefined takes the limit away. A memory limit below what is in use kills nobody: it
-   * is then set to what is in use, and the answer is false; ask again when an instance has ended.
+   * is then set a little above what is in use, and the answer is false; ask again when an instance has ended.
    */
   limitTogether(budget: NodeBudget | undefined): boolean
   create(id: string): Cgroup

@@ -21,7 +21,7 @@ import {
 } from './capnp/workerd.ts'
 import { limitsInForce } from './limits-in-force.ts'
 import { LOG_MARKS } from './log-marks.ts'
-import { MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
+import { heapMib, MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
 
 /** Sockets in an instance's directory: it listens on the first two and connects to the third. */
 export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
@@ -85,9 +85,9 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     target.name = 'function'
     if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT
   }
-  // Where nothing else limits memory, V8 at least limits its heap. Read when it is configured, not when a blank starts.
+  // workerd reads them with the rest: a blank does not know yet whose memory it will have.
   const memoryMib = options.memoryMib ?? limitsInForce(options.version).memoryMib
-  const v8Flags = [...memory.v8Flags, `--max-old-space-size=${memoryMib}`]
+  const v8Flags = [...memory.v8Flags, `--max-old-space-size=${heapMib(memoryMib)}`]
   setTexts(config._initV8Flags(v8Flags.length), v8Flags)
   const logging = config._initLogging()
   logging.structuredLogging = true

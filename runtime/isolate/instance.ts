@@ -81,8 +81,9 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     limitBytes: limits.memoryMib * MIB,
     // A function too busy to answer is asked again with a later measurement; one that is frozen cannot answer.
     collect() {
-      if (isFrozen()) return
+      if (isFrozen()) return false
       askGuest(home.controlSocket, INSTANCE_LIMITS.controlTimeoutMs, '/collect').catch(() => undefined)
+      return true
     },
   })
   const measure = (): { cpuMs: number; memoryBytes: number } => {

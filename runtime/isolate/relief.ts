@@ -19,7 +19,11 @@ export interface Relief {
   observe(memoryBytes: number, nowMs: number): void
 }
 
-export function createRelief(options: { readonly limitBytes: number; readonly collect: () => void }): Relief {
+/** `collect` answers false where the instance cannot be asked now. */
+export function createRelief(options: {
+  readonly limitBytes: number
+  readonly collect: () => boolean
+}): Relief {
   const { limitBytes, collect } = options
   let askedAtMs = Number.NEGATIVE_INFINITY
   /** The least since it was last asked. */
@@ -32,9 +36,9 @@ export function createRelief(options: { readonly limitBytes: number; readonly co
         inUseBytes + FILLED_SHARE * (limitBytes - inUseBytes),
       )
       if (memoryBytes < dueBytes || nowMs - askedAtMs < INTERVAL_MS) return
+      if (!collect()) return
       askedAtMs = nowMs
       inUseBytes = memoryBytes
-      collect()
     },
   }
 }

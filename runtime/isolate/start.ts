@@ -28,6 +28,8 @@ export interface InstanceStart {
 export async function startInstance(options: InstanceStart): Promise<IsolateInstance> {
   const { blank, version, log } = options
   const ending = watchEnding(options)
+  // A function's own long work at load is not what neighbours should wait for.
+  const boost = setTimeout(() => settle(blank), INSTANCE_LIMITS.startBoostMs)
   let failure: Failure
   try {
     configure(options)
@@ -37,6 +39,7 @@ export async function startInstance(options: InstanceStart): Promise<IsolateInst
     failure = () => (error as Error).message
   } finally {
     ending.cancel()
+    clearTimeout(boost)
   }
   const message = `function "${version.functionName}" did not start: ${await abandon(blank, failure)}`
   log(instanceLine(version, blank.home.id, message))
@@ -127,8 +130,13 @@ function watchEnding({ blank, limits, startTimeoutMs }: InstanceStart): {
   return { reason, cancel: () => clearTimeout(timer) }
 }
 
+function settle({ home }: Blank): void {
+  home.cgroup?.setCpuWeight(INSTANCE_LIMITS.cpuWeightOrdinary)
+}
+
 function takeUp({ blank, version, limits, log }: InstanceStart): IsolateInstance {
   const { home, identity, process } = blank
+  settle(blank)
   const startedAtMs = Date.now()
   writeRecord(home.directory, {
     formatVersion: 1,

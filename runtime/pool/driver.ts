@@ -61,11 +61,11 @@ export interface Instance {
   /** Settles once, when the process is gone. Never rejects. */
   readonly exited: Promise<ExitReport>
 
-  /** Synchronous and cheap: read by the watchdog many times a second. Zeroes once the instance is gone. */
   /** Its share of the processors relative to other instances; 100 is ordinary. Does nothing where the machine cannot. */
   setCpuWeight(weight: number): void
+  /** Synchronous and cheap: read by the watchdog many times a second. Zeroes once the instance is gone. */
   usage(): { readonly cpuMs: number; readonly memoryBytes: number }
-  /** `waitUntil` promises not yet settled; 0 if the instance does not answer within a second. */
+  /** `waitUntil` promises not yet settled; 0 if the instance does not answer within a second, and at once if it is frozen. */
   pendingWork(): Promise<number>
   /** SIGTERM, then SIGKILL after `graceMs`. The caller has drained it. One that is frozen is thawed first, here and in `kill`. */
   stop(options: { readonly graceMs: number }): Promise<ExitReport>

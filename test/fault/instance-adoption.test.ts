@@ -3,7 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { ask, testDriver, type TestDriver } from '../harness/isolate-driver.ts'
+import { ask, freeze, isFrozen, testDriver, thaw, type TestDriver } from '../harness/isolate-driver.ts'
+import type { Freezer } from '../../runtime/pool/wire.ts'
 import { openCgroupTree } from '../../runtime/isolate/cgroup.ts'
 
 const AGENT = new URL('../harness/isolate-agent.ts', import.meta.url)
@@ -25,6 +26,8 @@ interface Left {
   readonly id: string
   readonly pid: number
   readonly socketPath: string
+  readonly memoryMib: number
+  readonly freezer: Freezer
 }
 
 /** Runs an agent until it has an instance (or is starting one), then kills it with -9. */
@@ -173,4 +176,63 @@ test('a directory without a usable record is cleared away', async () => {
   expect(await driver.adopt()).toEqual([])
   await untilGone(left.pid)
   expect(readdirSync(join(runDirectory, 'i'))).toEqual([])
+})
+
+test('limits that the node had set are those of the adopted instance, and are named', async () => {
+  await leaveBehind(COUNTING)
+  const { driver } = await nextAgent()
+  const [instance] = await driver.adopt()
+  expect(instance!.memoryMib).toBe(96)
+  instance!.kill('cpu_limit')
+  expect((await instance!.exited).message).toBe('CPU limit of 700 ms reached without an answer')
+})
+
+test('a record that knows no limits in force gets those of the version', async () => {
+  const left = await leaveBehind(COUNTING)
+  const file = join(runDirectory, 'i', left.id, 'instance.json')
+  const record = JSON.parse(readFileSync(file, 'utf8')) as { running: { limits?: unknown } }
+  expect(record.running.limits).toEqual({ memoryMib: 96, cpuMs: 700 })
+  delete record.running.limits
+  writeFileSync(file, JSON.stringify(record))
+  const { driver } = await nextAgent()
+  const [instance] = await driver.adopt()
+  expect(instance!.memoryMib).toBe(128)
+})
+
+test('a frozen instance is adopted as it is, measured, thawed by whoever routes, and stopped', async () => {
+  const left = await leaveBehind(COUNTING)
+  await freeze(left.freezer)
+  const { driver } = await nextAgent()
+  const [instance] = await driver.adopt()
+  expect(instance!.freezer).toEqual(left.freezer)
+  expect(isFrozen(left.freezer)).toBe(true)
+  expect(instance!.usage().memoryBytes).toBeGreaterThan(1_000_000)
+  thaw(left.freezer)
+  expect((await ask(left.socketPath)).text).toBe('1')
+  await freeze(left.freezer)
+  expect(await instance!.stop({ graceMs: 5_000 })).toMatchObject({ cause: 'stopped' })
+  expect(isAlive(left.pid)).toBe(false)
+})
+
+test('a frozen process without a usable record is ended and cleared away', async () => {
+  const left = await leaveBehind(COUNTING)
+  await freeze(left.freezer)
+  writeFileSync(join(runDirectory, 'i', left.id, 'instance.json'), '{')
+  const { driver } = await nextAgent()
+  expect(await driver.adopt()).toEqual([])
+  await untilGone(left.pid)
+  expect(cgroupIds()).toEqual([])
+})
+
+test('a frozen process of a start that nobody awaits any more is ended and cleared away', async () => {
+  const left = await leaveBehind(COUNTING)
+  await freeze(left.freezer)
+  const file = join(runDirectory, 'i', left.id, 'instance.json')
+  const record = JSON.parse(readFileSync(file, 'utf8')) as { running?: unknown }
+  delete record.running
+  writeFileSync(file, JSON.stringify(record))
+  const { driver } = await nextAgent()
+  expect(await driver.adopt()).toEqual([])
+  await untilGone(left.pid)
+  expect(cgroupIds()).toEqual([])
 })

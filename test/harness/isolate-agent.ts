@@ -15,8 +15,11 @@ if (step === 'starting') {
   await blankWaits()
   console.log('{}')
 } else {
-  const { id, pid, socketPath } = await driver.start(versionOf({ main: main! }))
+  const { id, pid, socketPath, memoryMib, freezer } = await driver.start(versionOf({ main: main! }), {
+    memoryMib: 96,
+    cpuMs: 700,
+  })
   await blankWaits()
-  console.log(JSON.stringify({ id, pid, socketPath }))
+  console.log(JSON.stringify({ id, pid, socketPath, memoryMib, freezer }))
 }
 setInterval(() => undefined, 60_000)

@@ -1,15 +1,16 @@
 /** Drivers on temporary directories, versions out of source text, and a way to ask an instance something. */
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { ModuleKind } from '../../sdk/model/bundle.ts'
 import type { Version, VersionLimits } from '../../sdk/model/function.ts'
 import { createIsolateDriver, type IsolateDriverOptions } from '../../runtime/isolate/driver.ts'
 import type { EgressPort } from '../../runtime/isolate/home.ts'
 import type { InstanceDriver } from '../../runtime/pool/driver.ts'
+import type { Freezer } from '../../runtime/pool/wire.ts'
 
 const bodies = new Map<string, Uint8Array>()
 
@@ -39,7 +40,7 @@ export function versionOf(source: VersionSource): Version {
     bindings: [],
     compatibilityDate: '2026-10-01',
     compatibilityFlags: source.compatibilityFlags ?? [],
-    limits: { cpuMs: 10_000, memoryMib: 128, ...source.limits },
+    limits: source.limits ?? {},
   }
   const id = createHash('sha256')
     .update(functionName)
@@ -116,6 +117,41 @@ export async function testDriver(options: Partial<IsolateDriverOptions> = {}): P
       rmSync(runDirectory, { recursive: true, force: true })
     },
   }
+}
+
+/** Writes what the router writes, and waits until nothing of it runs any more. */
+export async function freeze(freezer: Freezer | undefined): Promise<void> {
+  if (freezer === undefined) throw new Error('this machine has no freezer')
+  writeFileSync(freezer.file, freezer.frozen)
+  while (!isFrozen(freezer)) await new Promise((resolve) => setTimeout(resolve, 1))
+}
+
+export const isFrozen = (freezer: Freezer): boolean =>
+  freezer.file.endsWith('cgroup.freeze')
+    ? readFileSync(join(dirname(freezer.file), 'cgroup.events'), 'utf8').includes('frozen 1')
+    : readFileSync(freezer.file, 'utf8').trim() === freezer.frozen
+
+export function thaw(freezer: Freezer): void {
+  writeFileSync(freezer.file, freezer.thawed)
+}
+
+/** A file of an instance's or blank's cgroup, under the name that this machine's version has for it. */
+export function cgroupText(
+  { runDirectory }: Pick<TestDriver, 'runDirectory'>,
+  id: string,
+  names: {
+    readonly v1: readonly [controller: string, file: string]
+    readonly v2: string
+    readonly parent?: boolean
+  },
+): string {
+  const { cgroup } = JSON.parse(readFileSync(join(runDirectory, 'i', id, 'instance.json'), 'utf8')) as {
+    cgroup: Record<string, string>
+  }
+  const [directory, file] = cgroup['unified']
+    ? [cgroup['unified'], names.v2]
+    : [cgroup[names.v1[0]]!, names.v1[1]]
+  return readFileSync(join(names.parent ? dirname(directory) : directory, file), 'utf8').trim()
 }
 
 export interface Answer {

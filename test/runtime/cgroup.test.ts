@@ -94,6 +94,34 @@ describe('this machine', () => {
   })
 })
 
+test('what is frozen runs no more, is killed all the same, and the freezer is found again', async () => {
+  const tree = openCgroupTree({ name: `test-${process.pid}` })
+  if ('unavailable' in tree) throw new Error(tree.unavailable)
+  const group = tree.create('three')
+  const child = spawn(
+    'sh',
+    ['-c', 'for f; do echo $$ > "$f"; done; echo in; while :; do :; done', 'sh', ...group.processFiles],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  await new Promise((resolve) => child.stdout.once('data', resolve))
+  expect(group.isFrozen()).toBe(false)
+  const { file, frozen } = group.freezer!
+  expect(tree.open(group.directories).freezer).toEqual(group.freezer)
+  writeFileSync(file, frozen)
+  expect(group.isFrozen()).toBe(true)
+  group.thaw()
+  expect(group.isFrozen()).toBe(false)
+  writeFileSync(file, frozen)
+  const ended = new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)))
+  group.kill()
+  expect(await ended).toBe('SIGKILL')
+  while (!group.remove()) await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(group.isFrozen()).toBe(false)
+  group.thaw()
+  group.setCpuWeight(100)
+  tree.close()
+})
+
 describe('cgroup v2', () => {
   const CONTROLLERS = {
     'fs/svc/cgroup.controllers': 'cpuset cpu io memory pids\n',
@@ -129,6 +157,77 @@ describe('cgroup v2', () => {
     expect(group.memoryKill()).toEqual({ reached: 'instance' })
     group.kill()
     expect(text('fs/svc/isola-n/a/cgroup.kill')).toBe('1')
+  })
+
+  test('whose memory was used up is told by whose limit was reached', () => {
+    machine({ own: '0::/svc\n', mounts: MOUNT_V2, files: CONTROLLERS })
+    const group = opened().create('a')
+    const put = (file: string, value: string): void =>
+      writeFileSync(join(directory, 'fs/svc/isola-n', file), value)
+    expect(group.memoryKill()).toBeUndefined()
+    put('a/memory.events', 'oom 0\noom_kill 1\n')
+    expect(group.memoryKill()).toEqual({ reached: 'machine' })
+    put('memory.max', `${900 * MIB}\n`)
+    put('memory.events', 'oom 0\noom_kill 1\n')
+    expect(group.memoryKill()).toEqual({ reached: 'machine' })
+    put('memory.events', 'oom 3\noom_kill 1\n')
+    expect(group.memoryKill()).toEqual({ reached: 'budget', memoryMib: 900 })
+    // A sibling's own limit counts in the parent as well, but not in its local file.
+    put('memory.events.local', 'oom 0\noom_kill 0\n')
+    expect(group.memoryKill()).toEqual({ reached: 'machine' })
+    put('a/memory.events', 'oom 1\noom_kill 1\n')
+    expect(group.memoryKill()).toEqual({ reached: 'instance' })
+  })
+
+  test('all groups together are limited at their parent, and never below what is in use', () => {
+    machine({ own: '0::/svc\n', mounts: MOUNT_V2, files: CONTROLLERS })
+    const tree = opened()
+    const parent = 'fs/svc/isola-n'
+    expect(text(`${parent}/cpu.weight`)).toBe('100')
+    expect(tree.limitTogether({ memoryMib: 100, cpus: 0.5 })).toBe(true)
+    expect(text(`${parent}/memory.max`)).toBe(String(100 * MIB))
+    expect(text(`${parent}/cpu.max`)).toBe('50000 100000')
+    writeFileSync(join(directory, `${parent}/memory.current`), String(160 * MIB))
+    writeFileSync(join(directory, `${parent}/memory.stat`), `inactive_file ${20 * MIB}\n`)
+    expect(tree.limitTogether({ memoryMib: 100, cpus: 4_096 })).toBe(false)
+    expect(text(`${parent}/memory.max`)).toBe(String(180 * MIB))
+    expect(text(`${parent}/cpu.max`)).toBe('max 100000')
+    expect(tree.limitTogether({ memoryMib: 150, cpus: 4_096 })).toBe(true)
+    expect(text(`${parent}/memory.max`)).toBe(String(150 * MIB))
+    expect(tree.limitTogether(undefined)).toBe(true)
+    expect(text(`${parent}/memory.max`)).toBe('max')
+  })
+
+  test('a weight and the freezer are files of the group; without freezer there is none', () => {
+    machine({ own: '0::/svc\n', mounts: MOUNT_V2, files: CONTROLLERS })
+    const without = opened().create('a')
+    expect(without.freezer).toBeUndefined()
+    expect(without.isFrozen()).toBe(false)
+    without.thaw()
+    expect(existsSync(join(directory, 'fs/svc/isola-n/a/cgroup.freeze'))).toBe(false)
+    for (const folder of ['', 'b/']) {
+      mkdirSync(join(directory, 'fs/svc/isola-n', folder), { recursive: true })
+      writeFileSync(join(directory, 'fs/svc/isola-n', folder, 'cgroup.freeze'), '0\n')
+    }
+    expect(opened().description).toBe('cgroup v2: memory, cpu, pids, freezer')
+    const group = opened().find('b')
+    expect(group.freezer).toEqual({
+      file: join(directory, 'fs/svc/isola-n/b/cgroup.freeze'),
+      frozen: '1',
+      thawed: '0',
+    })
+    writeFileSync(group.freezer!.file, '1\n')
+    expect(group.isFrozen()).toBe(true)
+    group.kill()
+    expect(text('fs/svc/isola-n/b/cgroup.freeze')).toBe('0')
+    for (const [weight, written] of [
+      [250, '250'],
+      [0, '1'],
+      [1e6, '10000'],
+    ] as const) {
+      group.setCpuWeight(weight)
+      expect(text('fs/svc/isola-n/b/cpu.weight')).toBe(written)
+    }
   })
 
   test('the same group is found again by its directories, whatever the own group is now', () => {
@@ -190,6 +289,41 @@ describe('cgroup v1', () => {
     expect(text('cpu,cpuacct/svc/isola-n/a/cpu.cfs_quota_us')).toBe('50000')
     expect(text('pids/svc/isola-n/a/pids.max')).toBe('8')
     expect(group.processFiles).toHaveLength(3)
+  })
+
+  test('a machine without freezer freezes nothing, and says what it has', () => {
+    machine({ own: OWN, mounts: MOUNTS, files: FILES })
+    const group = opened().create('a')
+    expect(group.freezer).toBeUndefined()
+    expect(group.isFrozen()).toBe(false)
+    group.thaw()
+    expect(opened().description).toBe('cgroup v1: memory, cpu, pids')
+  })
+
+  test('whose memory was used up is told by who has been at his limit', () => {
+    machine({ own: OWN, mounts: MOUNTS, files: FILES })
+    const tree = opened()
+    const group = tree.create('a')
+    group.limit(LIMITS)
+    expect(tree.limitTogether({ memoryMib: 100, cpus: 1 })).toBe(true)
+    const put = (file: string, value: number | string): void =>
+      writeFileSync(join(directory, 'memory/svc/isola-n', file), String(value))
+    put('a/memory.max_usage_in_bytes', 20 * MIB)
+    put('memory.max_usage_in_bytes', 60 * MIB)
+    expect(group.memoryKill()).toBeUndefined()
+    put('a/memory.oom_control', 'oom_kill_disable 0\nunder_oom 0\noom_kill 1\n')
+    expect(group.memoryKill()).toEqual({ reached: 'machine' })
+    put('memory.max_usage_in_bytes', 100 * MIB - 4_096)
+    expect(group.memoryKill()).toEqual({ reached: 'budget', memoryMib: 100 })
+    // Both have been at their limits; the last measurement of this one was far below.
+    put('a/memory.memsw.max_usage_in_bytes', 64 * MIB)
+    put('a/memory.usage_in_bytes', 10 * MIB)
+    expect(group.memoryKill()).toEqual({ reached: 'instance' })
+    group.usage()
+    expect(group.memoryKill()).toEqual({ reached: 'budget', memoryMib: 100 })
+    put('a/memory.usage_in_bytes', 60 * MIB)
+    group.usage()
+    expect(group.memoryKill()).toEqual({ reached: 'instance' })
   })
 
   test('usage and kills are read from the files of the controllers', () => {

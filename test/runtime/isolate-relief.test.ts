@@ -12,7 +12,7 @@ describe('relief', () => {
   test('is asked for from 60 % of the limit on, and at most four times a second', () => {
     const asked: number[] = []
     let nowMs = 0
-    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => asked.push(nowMs) })
+    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => asked.push(nowMs) > 0 })
     const timeline = [
       [0, 59],
       [10, 60],
@@ -31,7 +31,7 @@ describe('relief', () => {
 
   test('is asked for again only when a quarter of the room that was left is filled', () => {
     const asked: number[] = []
-    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => asked.push(atMib) })
+    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => asked.push(atMib) > 0 })
     let atMib = 0
     const measured = [80, 81, 80, 84, 85, 86, 86, 89, 90, 40, 59, 60]
     measured.forEach((memoryMib, second) => {
@@ -40,6 +40,14 @@ describe('relief', () => {
     })
     // In use after the first: 80, so the next is due at 85; then 85 and 88.75; after 40 the share of the limit decides.
     expect(asked).toEqual([80, 85, 89, 60])
+  })
+
+  test('is still due where the instance could not be asked', () => {
+    const answers = [false, false, true]
+    let asked = 0
+    const relief = createRelief({ limitBytes: 100 * MIB, collect: () => answers[asked++]! })
+    for (let nowMs = 0; nowMs < 1_000; nowMs += 50) relief.observe(70 * MIB, nowMs)
+    expect(asked).toBe(3)
   })
 
   test('makes an instance give up what nobody uses, without a request', () =>
