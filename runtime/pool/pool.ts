@@ -60,7 +60,7 @@ export interface Waiter {
 /** A list linked both ways: who leaves is gone at once, or clients that come and go would fill the memory. */
 interface QueuedWaiter {
   readonly waiter: Waiter
-  readonly deadlineMs: number
+  readonly sinceMs: number
   previous: QueuedWaiter | undefined
   next: QueuedWaiter | undefined
   left: boolean
@@ -206,7 +206,7 @@ export class InstancePool {
     }
     const queued: QueuedWaiter = {
       waiter,
-      deadlineMs: nowMs + this.policy.queueTimeoutMs,
+      sinceMs: nowMs,
       previous: this.#tail,
       next: undefined,
       left: false,
@@ -312,7 +312,8 @@ export class InstancePool {
 
   /** Refuses those whose wait is over. To be called every 100 ms or so; also repeats `onNeed` while any wait. */
   expire(nowMs: number): void {
-    while (this.#head !== undefined && this.#head.deadlineMs <= nowMs) {
+    // As the policy is now: with a deadline of its own, who came after it was lowered would wait behind who came before.
+    while (this.#head !== undefined && this.#head.sinceMs + this.policy.queueTimeoutMs <= nowMs) {
       const waiter = this.#shift()
       waiter?.onRefusal(this.#lateness())
     }

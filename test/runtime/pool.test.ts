@@ -104,6 +104,19 @@ test('a full queue refuses by name with its size', () => {
   })
 })
 
+test('a queue timeout that is lowered holds for those who wait already: nobody waits behind a longer one', () => {
+  const { pool } = scene({ queueTimeoutMs: 10_000 })
+  const [before, after] = [waiter(), waiter()]
+  pool.wait(before, 0)
+  pool.policy = { ...pool.policy, queueTimeoutMs: 100 }
+  pool.wait(after, 50)
+  pool.expire(100)
+  expect(before.outcome).toMatchObject({ code: 'queue_timeout' })
+  expect(after.outcome).toBeUndefined()
+  pool.expire(150)
+  expect(after.outcome).toMatchObject({ code: 'queue_timeout' })
+})
+
 test('a wait that is over is refused, a shorter one goes on', () => {
   const { pool, needs } = scene({ queueTimeoutMs: 100 })
   const early = waiter()
