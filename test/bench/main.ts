@@ -50,6 +50,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     summary: '1,000 functions with Zipf-distributed requests on a node in 1 GB (needs root and cgroups)',
     load: () => import('./density.ts'),
   },
+  'idle-auto': {
+    summary: 'idle: auto beside fixed idle times in virtual time: cold starts and memory-time',
+    load: () => import('./idle-auto.ts'),
+  },
   table: {
     summary: 'compiling and asking the route table at 10,000 functions',
     load: () => import('./table.ts'),

@@ -125,10 +125,13 @@ export class SimulatedNode {
         this.#agent?.applyPrewarm()
         break
       case 'agent-restart':
+        // Down already: it comes again when it would have.
+        if (this.#agent === undefined) return
         this.#endAgent()
         world.in(change.downMs, () => this.#beginAgent())
         break
       case 'router-restart':
+        if (this.#router === undefined) return
         this.#endRouter()
         world.in(change.downMs, () => this.#beginRouter())
         break
