@@ -50,13 +50,14 @@ export class Fleet {
     )
   }
 
-  change(change: Extract<Change, { readonly type: 'policy' | 'deploy' | 'delete' }>): void {
+  change(change: Extract<Change, { readonly type: 'policy' | 'memory' | 'deploy' | 'delete' }>): void {
     const functions = new Map(this.#functions)
     const { functionName: name } = change
     const before = functions.get(name)
     if (before === undefined) return
     if (change.type === 'delete') functions.delete(name)
     else if (change.type === 'policy') functions.set(name, { ...before, policy: change.policy })
+    else if (change.type === 'memory') functions.set(name, { ...before, memoryMib: change.memoryMib })
     else {
       const number = Number(before.shares[0]!.versionId.split('.v')[1]) + 1
       const versionId = `${name}.v${number}`

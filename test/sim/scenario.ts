@@ -10,6 +10,8 @@ export interface Scenario {
   readonly durationMs: number
   readonly budget: NodeBudget
   readonly startsAtOnceMax: number
+  /** Probability that the machine has no place for a start although the budget has. */
+  readonly fullPerStart: number
   readonly functions: readonly SimulatedFunction[]
   readonly changes: readonly Change[]
 }
@@ -52,6 +54,13 @@ export type Range = readonly [number, number]
 
 export type Change =
   | { readonly type: 'policy'; readonly atMs: number; readonly functionName: string; readonly policy: Policy }
+  /** Another limit for its instances. */
+  | {
+      readonly type: 'memory'
+      readonly atMs: number
+      readonly functionName: string
+      readonly memoryMib: number
+    }
   /** All traffic to a new version, or `percent` of it. */
   | {
       readonly type: 'deploy'

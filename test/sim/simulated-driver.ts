@@ -63,6 +63,7 @@ interface StartCallbacks {
 
 export class SimulatedDriver {
   readonly #world: World
+  readonly #fullPerStart: number
   /** All processes but blanks, also those that are starting. */
   readonly instances = new Map<string, SimulatedInstance>()
   blanks = 0
@@ -71,8 +72,9 @@ export class SimulatedDriver {
   /** The agent's ear. */
   onExit: (instance: SimulatedInstance, cause: ExitCause) => void = () => {}
 
-  constructor(world: World) {
+  constructor(world: World, fullPerStart: number) {
     this.#world = world
+    this.#fullPerStart = fullPerStart
   }
 
   start(instance: SimulatedInstance, callbacks: StartCallbacks): void {
@@ -84,9 +86,10 @@ export class SimulatedDriver {
     this.#refill()
     world.in(world.between(behaviour.startMs) * (fromBlank ? 1 : 10), () => {
       if (instance.state === 'gone') return
-      if (this.#isBroken(instance, 'start')) {
+      const full = world.random.chance(this.#fullPerStart)
+      if (full || this.#isBroken(instance, 'start')) {
         this.#remove(instance)
-        callbacks.onFailed({ full: false, message: 'a throw at load' })
+        callbacks.onFailed({ full, message: full ? 'no place' : 'a throw at load' })
         return
       }
       instance.state = 'running'

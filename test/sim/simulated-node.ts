@@ -55,7 +55,7 @@ export class SimulatedNode {
     const random = new Random(scenario.seed)
     this.world = new World(random.fork(), (fact, nowMs) => options.observe(fact, nowMs))
     this.fleet = new Fleet(scenario.functions)
-    this.driver = new SimulatedDriver(this.world)
+    this.driver = new SimulatedDriver(this.world, scenario.fullPerStart)
     this.#link = new SimulatedLink(this.world)
     this.#link.onAgentMessage = (message) => this.#agent?.onMessage(message)
     this.#link.onRouterMessage = (message) => this.#router?.onMessage(message)
@@ -109,6 +109,7 @@ export class SimulatedNode {
     const { fleet, world } = this
     switch (change.type) {
       case 'policy':
+      case 'memory':
       case 'deploy':
       case 'delete':
         fleet.change(change)

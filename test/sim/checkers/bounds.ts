@@ -1,3 +1,5 @@
+import type { VersionSpec } from '../../../runtime/pool/node-events.ts'
+import type { SimulatedNode } from '../simulated-node.ts'
 import { chargedMibOfNode, maxOf, wantedInstances, type MakeChecker } from './checker.ts'
 
 /** How long a lowered max may take to be kept. */
@@ -11,14 +13,14 @@ export const neverAboveMax: MakeChecker = (node, fail) => {
       if (fact.type !== 'start') return
       const spec = node.fleet.specs().find(({ versionId }) => versionId === fact.versionId)
       if (spec === undefined) return
-      const count = wantedInstances(node, fact.versionId).length
+      const count = countOf(node, spec)
       if (count > maxOf(node, spec))
         fail(`${fact.versionId} has ${count} instances and max is ${maxOf(node, spec)}`)
     },
     everySecond(nowMs) {
       for (const spec of node.fleet.specs()) {
         const { versionId } = spec
-        const count = wantedInstances(node, versionId).length
+        const count = countOf(node, spec)
         if (count <= maxOf(node, spec) || !node.agentIsUp) aboveSinceMs.delete(versionId)
         else if (!aboveSinceMs.has(versionId)) aboveSinceMs.set(versionId, nowMs)
         else if (nowMs - aboveSinceMs.get(versionId)! > LOWERED_MS_MAX)
@@ -28,6 +30,11 @@ export const neverAboveMax: MakeChecker = (node, fail) => {
       }
     },
   }
+}
+
+/** Those with another memory limit than the head's serve until their successors do. */
+function countOf(node: SimulatedNode, { versionId, memoryMib }: VersionSpec): number {
+  return wantedInstances(node, versionId).filter(({ memoryLimitMib }) => memoryLimitMib === memoryMib).length
 }
 
 /** Nothing is started that does not fit in the node's memory beside all that is there, as far as that was measured. */

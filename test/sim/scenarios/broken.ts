@@ -44,6 +44,7 @@ export function brokenScenario(seed: number, random: Random): Scenario {
     durationMs: untilMs + Math.min(60_000, 1.2 * (untilMs - fromMs)) + 8_000,
     budget: { memoryMib: 800, cpus: 4 },
     startsAtOnceMax: 4,
+    fullPerStart: 0,
     functions,
     changes: [],
   }

@@ -30,6 +30,7 @@ export function contentionScenario(seed: number, random: Random): Scenario {
     durationMs: 20_000,
     budget: { memoryMib: places * RESERVE_MIB + random.between(0, RESERVE_MIB - 1), cpus: 16 },
     startsAtOnceMax: random.pick([2, 4, 8]),
+    fullPerStart: 0,
     functions,
     changes: [],
   }

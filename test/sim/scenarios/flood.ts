@@ -44,6 +44,7 @@ export function floodScenario(seed: number, random: Random): Scenario {
     durationMs: 22_000,
     budget: { memoryMib: places * RESERVE_MIB, cpus: 16 },
     startsAtOnceMax: random.pick([2, 4]),
+    fullPerStart: 0,
     functions: [flood, ...victims],
     changes: [],
   }

@@ -13,6 +13,7 @@ export function manyScenario(seed: number, random: Random): Scenario {
     durationMs: 60_000,
     budget: { memoryMib: random.whole(50, 80) * RESERVE_MIB, cpus: 4 },
     startsAtOnceMax: 8,
+    fullPerStart: 0,
     functions: rates.map((perS, index) => ({
       name: `f${index}`,
       policy: { ...DEFAULT_POLICY, max: 4, weight: index % 7 === 0 ? 2 : 1 },

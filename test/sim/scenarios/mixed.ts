@@ -34,6 +34,7 @@ export function mixedScenario({
     durationMs,
     budget: { memoryMib: 32 + places * 16, cpus: random.pick([1, 2, 4, 8]) },
     startsAtOnceMax: random.pick([2, 4, 8]),
+    fullPerStart: random.chance(0.1) ? 0.2 : 0,
     functions,
     changes: randomChanges(random, functions, durationMs),
   }
@@ -57,6 +58,7 @@ function randomChanges(
       case 3:
         return { type: 'prewarm', atMs, functionName, min: random.whole(0, 3) }
       case 4:
+        return { type: 'memory', atMs, functionName, memoryMib: random.pick([32, 64, 128]) }
       case 5:
       case 6: {
         const percent = random.pick([1, 10, 50, 100, 100])

@@ -23,6 +23,7 @@ export function quietScenario(seed: number, random: Random): Scenario {
     durationMs: busyMs + 60_000,
     budget: { memoryMib: 1_000, cpus: random.pick([1, 2, 4]) },
     startsAtOnceMax: 4,
+    fullPerStart: 0,
     functions,
     changes: [],
   }

@@ -27,6 +27,7 @@ export function steadyScenario(seed: number, random: Random): Scenario {
     durationMs: 720_000,
     budget: { memoryMib: 2_000, cpus: 16 },
     startsAtOnceMax: 8,
+    fullPerStart: 0,
     functions,
     changes: [],
   }

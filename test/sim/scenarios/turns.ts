@@ -28,6 +28,7 @@ export function turnsScenario(seed: number, random: Random): Scenario {
     durationMs: 40_000,
     budget: { memoryMib: places * RESERVE_MIB, cpus: 8 },
     startsAtOnceMax: 4,
+    fullPerStart: 0,
     functions,
     changes: [],
   }
