@@ -19,6 +19,7 @@ const ROWS_MAX = 1_000
 interface Row {
   faults: number
   message: string
+  atMs: number
   untilMs: number
   /** The wait was long enough to count: until it answers, one instance at a time. */
   probing: boolean
@@ -27,7 +28,7 @@ interface Row {
 export type StartAllowance =
   | { readonly type: 'any' }
   /** One instance at a time. */
-  | { readonly type: 'probe'; readonly message: string }
+  | { readonly type: 'probe'; readonly message: string; readonly faultAtMs: number }
   | { readonly type: 'none'; readonly waitMs: number; readonly message: string }
 
 const ANY: StartAllowance = { type: 'any' }
@@ -49,13 +50,15 @@ export class CrashLoops {
     return this.#onFault(versionId, { forgiven: CRASHES_FORGIVEN, message }, nowMs)
   }
 
-  onAnswer(versionId: string): void {
+  /** Of an instance that is up since `upSinceMs`: one from before the last fault says nothing about the next start. */
+  onAnswer(versionId: string, upSinceMs: number): void {
     const row = this.#rowByVersion.get(versionId)
-    if (row !== undefined) row.probing = false
+    if (row !== undefined && upSinceMs >= row.atMs) row.probing = false
   }
 
-  onHealthy(versionId: string): void {
-    this.#rowByVersion.delete(versionId)
+  onHealthy(versionId: string, upSinceMs: number): void {
+    const row = this.#rowByVersion.get(versionId)
+    if (row !== undefined && upSinceMs >= row.atMs) this.#rowByVersion.delete(versionId)
   }
 
   check(versionId: string, nowMs: number): StartAllowance {
@@ -63,7 +66,7 @@ export class CrashLoops {
     if (row === undefined) return ANY
     const { untilMs, message } = row
     if (nowMs < untilMs) return { type: 'none', waitMs: untilMs - nowMs, message }
-    return row.probing ? { type: 'probe', message } : ANY
+    return row.probing ? { type: 'probe', message, faultAtMs: row.atMs } : ANY
   }
 
   forgetOld(nowMs: number): void {
@@ -76,6 +79,7 @@ export class CrashLoops {
     const row = this.#rowByVersion.get(versionId) ?? {
       faults: 0,
       message: '',
+      atMs: nowMs,
       untilMs: nowMs,
       probing: false,
     }
@@ -83,6 +87,7 @@ export class CrashLoops {
     // Instances that fail together are one fault: those that were started before the wait began do not prolong it.
     if (nowMs < row.untilMs) return row.untilMs - nowMs
     row.faults++
+    row.atMs = nowMs
     const step = row.faults - fault.forgiven
     const { crashBackoffMsMin, crashBackoffMsMax } = INSTANCE_LIMITS
     const waitMs = step <= 0 ? 0 : Math.min(crashBackoffMsMax, crashBackoffMsMin * 2 ** (step - 1))

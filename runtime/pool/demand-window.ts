@@ -1,7 +1,8 @@
 /**
  * Requests in flight or waiting of one version, remembered for a minute: sixty one-second buckets of level × time, so
  * that a mean over any window up to that is exact to the second whatever the rhythm of the reports. A version that is
- * younger than the window is averaged over its age: its first seconds are not diluted by a past that it did not have.
+ * younger than the window is averaged over its age: its first seconds are not diluted by a past that it did not have. Its
+ * first second is: a moment is no trend.
  */
 export const STABLE_WINDOW_MS = 60_000
 export const PANIC_WINDOW_MS = 6_000
@@ -37,7 +38,6 @@ export class DemandWindow {
 
   mean(windowMs: number, nowMs: number): number {
     const fromMs = Math.max(nowMs - Math.min(windowMs, STABLE_WINDOW_MS), this.#bornMs)
-    if (nowMs <= fromMs) return this.#level
     let area = this.#level * Math.max(0, nowMs - Math.max(fromMs, this.#filledMs))
     for (let startMs = floorToBucket(fromMs); startMs < this.#filledMs; startMs += BUCKET_MS) {
       // Of the oldest second only what lies inside, as if its requests had been spread evenly.
@@ -46,7 +46,7 @@ export class DemandWindow {
       const inside = endMs <= beginMs ? 0 : Math.max(0, endMs - Math.max(fromMs, beginMs)) / (endMs - beginMs)
       area += this.#areas[indexOf(startMs)]! * inside
     }
-    return area / (nowMs - fromMs)
+    return area / Math.max(BUCKET_MS, nowMs - fromMs)
   }
 
   #fill(level: number, untilMs: number): void {

@@ -14,7 +14,6 @@ import { askedMinOf } from './planner-scale.ts'
 const KEPT_WARM_MS = 10_000
 /** Where nobody waits yet, only what has rested this long makes room. */
 const AT_REST_MS = 1_000
-const NEW_MS = 1_000
 /** A function with nothing takes a busy place only after so long, and only of one that has been up for its turn. */
 const TURN_WAIT_MS = 500
 const TURN_MS = 2_000
@@ -32,7 +31,7 @@ export function weightOf(fn: PlannedFunction): number {
 }
 
 /** Held and, with it, `moreMib`, by weight. */
-export function shareOf(fn: PlannedFunction, moreMib = 0): number {
+function shareOf(fn: PlannedFunction, moreMib = 0): number {
   return (fn.heldMib + moreMib) / weightOf(fn)
 }
 
@@ -45,7 +44,8 @@ export function inTurn(a: PlannedVersion, b: PlannedVersion): number {
   if (urgency !== 0) return urgency
   const none = Number(hasNone(b)) - Number(hasNone(a))
   if (none !== 0) return none
-  const share = hasNone(a) ? 0 : shareOf(a.fn, reserveOf(a)) - shareOf(b.fn, reserveOf(b))
+  if (hasNone(a)) return hungrySinceMs(a) - hungrySinceMs(b)
+  const share = shareOf(a.fn, reserveOf(a)) - shareOf(b.fn, reserveOf(b))
   return Math.abs(share) > EPSILON_MIB ? share : a.waitingSinceMs - b.waitingSinceMs
 }
 
@@ -63,7 +63,7 @@ export function chooseResting(
   let best: PlannedInstance | undefined
   let bestRank = Infinity
   for (const instance of instances) {
-    if (instance.phase === 'draining' || instance.inFlight > 0 || isNew(instance, nowMs)) continue
+    if (instance.phase === 'draining' || instance.inFlight > 0) continue
     const { version } = instance
     // Whoever waits is about to use it.
     if ((version === taker || version.queued > 0) && !isOutdated(instance)) continue
@@ -74,11 +74,6 @@ export function chooseResting(
     bestRank = rank
   }
   return best
-}
-
-/** Its first requests are about to come: nobody has reported on it yet. */
-function isNew(instance: PlannedInstance, nowMs: number): boolean {
-  return instance.started === 0 && nowMs - instance.upSinceMs < NEW_MS
 }
 
 /** 0: nobody wants it. 1: somebody may come. 2: a minimum. */
@@ -109,7 +104,7 @@ export function chooseBusy(
   { taker, shortMib }: { readonly taker: PlannedVersion; readonly shortMib: number },
   nowMs: number,
 ): PlannedInstance | undefined {
-  const mayTakeTurn = hasNone(taker) && nowMs - taker.waitingSinceMs >= TURN_WAIT_MS
+  const mayTakeTurn = hasNone(taker) && nowMs - hungrySinceMs(taker) >= TURN_WAIT_MS
   let best: PlannedInstance | undefined
   let bestRank = Infinity
   for (const instance of instances) {
@@ -147,7 +142,12 @@ function isFairMove(taker: PlannedVersion, instance: PlannedInstance, shortMib =
 }
 
 function hasNone(taker: PlannedVersion): boolean {
-  return taker.fn.heldMib < EPSILON_MIB
+  return taker.fn.heldMib === 0
+}
+
+/** One that had a place until now has wanted more all the time, and is the last to have the next. */
+function hungrySinceMs(version: PlannedVersion): number {
+  return Math.max(version.waitingSinceMs, version.fn.noneSinceMs)
 }
 
 export function explainMove(taker: PlannedVersion, giver: PlannedFunction): string {

@@ -9,8 +9,8 @@
  * 15 ms here, a model per function more), and a fixed time as long as the range: ten minutes is what the paper found
  * with providers, and what memory on a small node allows.
  */
-export const IDLE_BIN_MS = 60_000
-export const IDLE_BINS = 240
+const IDLE_BIN_MS = 60_000
+const IDLE_BINS = 240
 export const IDLE_FALLBACK_MS = 600_000
 
 const HEAD_PERCENT = 5

@@ -28,9 +28,9 @@ export function onInstanceLoad(
   setPaused(node, instance, load.paused)
   // Almost always nothing fails, and nothing need be looked up.
   if (node.crashLoops.size === 0 || !progressed) return
-  node.crashLoops.onAnswer(version.id)
+  node.crashLoops.onAnswer(version.id, instance.upSinceMs)
   if (Math.min(load.progress, load.started - load.inFlight) >= HEALTHY_ANSWERS) {
-    node.crashLoops.onHealthy(version.id)
+    node.crashLoops.onHealthy(version.id, instance.upSinceMs)
   }
 }
 
@@ -86,7 +86,7 @@ function setLevel(
   fn.level += level - version.level
   version.level = level
   if (fn.policy?.idleMs !== 'auto') return
-  if (arrived && before === 0) onArrival(fn, nowMs)
+  if (arrived) onArrival(fn, nowMs)
   if (fn.level === 0 && (arrived || before > 0)) onRest(fn, nowMs)
 }
 
@@ -95,7 +95,6 @@ function onArrival(fn: PlannedFunction, nowMs: number): void {
   fn.history ??= new IdleHistogram()
   fn.history.record(nowMs - fn.restSinceMs)
   fn.restSinceMs = undefined
-  fn.predicted = false
 }
 
 function onRest(fn: PlannedFunction, nowMs: number): void {

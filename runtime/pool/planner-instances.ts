@@ -60,7 +60,7 @@ export function onUsage(node: NodeState, { instances }: EventOf<'usage'>, nowMs:
     instance.cpuShare = cpuShare
     node.cpuShare += cpuShare
     if (node.crashLoops.size > 0 && nowMs - instance.upSinceMs >= HEALTHY_LIFE_MS) {
-      node.crashLoops.onHealthy(instance.version.id)
+      node.crashLoops.onHealthy(instance.version.id, instance.upSinceMs)
     }
   }
   relieve(node, nowMs)
@@ -80,7 +80,7 @@ export function onEnded(
   node.fullUntilMs = -Infinity
   if (cause === 'crashed' || cause === 'out_of_memory') {
     const healthy = answered >= HEALTHY_ANSWERS || nowMs - instance.upSinceMs >= HEALTHY_LIFE_MS
-    if (healthy) node.crashLoops.onHealthy(version.id)
+    if (healthy) node.crashLoops.onHealthy(version.id, instance.upSinceMs)
     else node.crashLoops.onCrash(version.id, message, nowMs)
   }
   scale(node, version, nowMs)
@@ -96,7 +96,7 @@ export function onRouterLost(node: NodeState, nowMs: number): void {
     instance.pauseAfterMs = nowMs
     instance.checkAtMs = nowMs
   }
-  for (const version of node.active) {
+  for (const version of node.versionById.values()) {
     version.requests = 0
     onSilence(version, nowMs)
   }

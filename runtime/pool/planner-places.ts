@@ -48,7 +48,7 @@ function hasRoom(
   nowMs: number,
 ): boolean {
   const freeMib = node.freeMib(nowMs) + EPSILON_MIB
-  return nowMs >= node.fullUntilMs && reserveMib <= freeMib && needMib <= freeMib + node.leavingMib
+  return reserveMib <= freeMib && needMib <= freeMib + node.leavingMib
 }
 
 /** Whether there will be room: where nobody has to give way, what is free is for whom it is enough. */

@@ -17,6 +17,8 @@ export interface PlannedFunction {
   level: number
   /** Charged for its instances and starts; those that leave are not counted. */
   heldMib: number
+  /** Since when it holds nothing. */
+  noneSinceMs: number
   /** Leaves for this function: until it has, no other busy one is taken for it. */
   awaited: PlannedInstance | undefined
   /** Only with `idle: auto`. */
@@ -116,6 +118,7 @@ export function newFunction(name: string, scheduledMin: number): PlannedFunction
     scheduledMin,
     level: 0,
     heldMib: 0,
+    noneSinceMs: -Infinity,
     awaited: undefined,
     history: undefined,
     windows: undefined,

@@ -67,10 +67,18 @@ export function scale(node: NodeState, version: PlannedVersion, nowMs: number): 
   // Of those with another limit than the head's, as many are replaced as are wanted for more than their memory.
   const target = outdated > 0 && atRest ? decision.min : decision.desired
   if (outdated > 0 && present - outdated >= target) retireOutdated(node, version)
-  want(node, version, allowed(node, version, target - (present - outdated) - version.starting, nowMs), nowMs)
+  else if (present - outdated > decision.max) retireAboveMax(node, version, present - outdated - decision.max)
+  let missing = target - (present - outdated) - version.starting
+  if (missing > 0 && outdated > 0) {
+    const room = decision.max - present - version.starting
+    // At max one leaves for the other: it finishes what it has, and a start is soon done.
+    if (room <= 0 && version.starting === 0) retireOutdated(node, version, 1)
+    missing = Math.min(missing, room > 0 || version.starting > 0 ? room : 1)
+  }
+  want(node, version, allowed(node, version, missing, nowMs), nowMs)
 }
 
-export function judge(node: NodeState, version: PlannedVersion, nowMs: number): ScalingDecision {
+function judge(node: NodeState, version: PlannedVersion, nowMs: number): ScalingDecision {
   return decide(policyOf(version), observe(node, version, nowMs), version.scaling, nowMs)
 }
 
@@ -134,7 +142,9 @@ function allowed(node: NodeState, version: PlannedVersion, missing: number, nowM
   }
   if (allowance.type === 'probe') {
     version.obstacle = `one instance at a time until it answers: it kept failing (${allowance.message})`
-    return Math.max(0, 1 - presentOf(version) - version.starting)
+    let unproven = version.starting
+    for (const { upSinceMs } of version.instances) if (upSinceMs >= allowance.faultAtMs) unproven++
+    return unproven > 0 ? 0 : 1
   }
   refuse(
     node,
@@ -174,13 +184,26 @@ function want(node: NodeState, version: PlannedVersion, missing: number, nowMs: 
   else node.wanting.delete(version)
 }
 
-function retireOutdated(node: NodeState, version: PlannedVersion): void {
+function retireOutdated(node: NodeState, version: PlannedVersion, countMax = Infinity): void {
+  let count = 0
   for (const instance of version.instances) {
-    if (!isOutdated(instance)) continue
+    if (instance.phase === 'draining' || !isOutdated(instance)) continue
+    if (count++ >= countMax) return
     node.drain(
       instance,
       `its memory limit of ${mib(instance.memoryMib!)} is now ${mib(version.spec!.memoryMib)}`,
     )
+  }
+}
+
+/** A max that was lowered holds at once: whoever has least to do finishes it and leaves. */
+function retireAboveMax(node: NodeState, version: PlannedVersion, count: number): void {
+  const staying = [...version.instances].filter(
+    (instance) => instance.phase !== 'draining' && !isOutdated(instance),
+  )
+  staying.sort((a, b) => a.inFlight - b.inFlight || a.lastActiveMs - b.lastActiveMs)
+  for (const instance of staying.slice(0, count)) {
+    node.drain(instance, `${staying.length} instances, and max is ${version.decision!.max}`)
   }
 }
 

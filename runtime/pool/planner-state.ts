@@ -17,6 +17,8 @@ import {
   type PlannedVersion,
 } from './planner-records.ts'
 
+const EPSILON_MIB = 1e-6
+
 export class NodeState {
   readonly budget: NodeBudget
   readonly startsAtOnceMax: number
@@ -36,6 +38,8 @@ export class NodeState {
   readonly blanks = new BlankDemand()
   /** Of instances, those that leave included, and of starts. */
   chargedMib = 0
+  /** Of the event that is being taken. */
+  nowMs = 0
   leavingMib = 0
   cpuShare = 0
   /** A driver had no place although the budget had. */
@@ -88,7 +92,7 @@ export class NodeState {
     const reservedMib = reserveOf(version)
     this.startById.set(startId, { version, reservedMib, memoryMib: version.spec?.memoryMib })
     version.starting++
-    version.fn.heldMib += reservedMib
+    this.#hold(version.fn, reservedMib)
     this.chargedMib += reservedMib
     this.active.add(version)
     this.blanks.onStart(nowMs)
@@ -100,7 +104,7 @@ export class NodeState {
     assert(start !== undefined, `start ${startId} was asked for and has not ended before`)
     this.startById.delete(startId)
     start.version.starting--
-    start.version.fn.heldMib -= start.reservedMib
+    this.#hold(start.version.fn, -start.reservedMib)
     this.chargedMib -= start.reservedMib
     this.unsettled = true
     return start
@@ -127,13 +131,13 @@ export class NodeState {
     instance.chargedMib += more
     this.chargedMib += more
     if (instance.phase === 'draining') this.leavingMib += more
-    else instance.version.fn.heldMib += more
+    else this.#hold(instance.version.fn, more)
   }
 
   drain(instance: PlannedInstance, reason: string): void {
     if (instance.phase === 'draining') return
     instance.phase = 'draining'
-    instance.version.fn.heldMib -= instance.chargedMib
+    this.#hold(instance.version.fn, -instance.chargedMib)
     this.leavingMib += instance.chargedMib
     // What it still works on moves nowhere: how many the others must be is decided anew.
     instance.version.decidedAtMs = -Infinity
@@ -147,13 +151,21 @@ export class NodeState {
     version.instances.delete(instance)
     this.chargedMib -= instance.chargedMib
     if (instance.phase === 'draining') this.leavingMib -= instance.chargedMib
-    else version.fn.heldMib -= instance.chargedMib
+    else this.#hold(version.fn, -instance.chargedMib)
     // Sums of fractions: empty is nothing at all.
     if (this.instanceById.size === 0 && this.startById.size === 0) this.chargedMib = this.leavingMib = 0
     if (instance.leavesFor !== undefined) instance.leavesFor.awaited = undefined
     this.cpuShare = Math.max(0, this.cpuShare - instance.cpuShare)
     this.reweighted.add(version.fn)
     this.unsettled = true
+  }
+
+  #hold(fn: PlannedFunction, moreMib: number): void {
+    fn.heldMib += moreMib
+    // Sums of fractions: what is hardly anything is nothing.
+    if (moreMib >= 0 || fn.heldMib > EPSILON_MIB) return
+    fn.heldMib = 0
+    fn.noneSinceMs = this.nowMs
   }
 
   /** A version that nothing is left of; its function with the last of them, unless a head names it. */

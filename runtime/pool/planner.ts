@@ -41,6 +41,7 @@ export class Planner {
 
   on(event: NodeEvent, nowMs: number): readonly NodeAction[] {
     const node = this.#node
+    node.nowMs = nowMs
     this.#take(event, nowMs)
     if (node.unsettled) givePlaces(node, nowMs)
     setCpuWeights(node)

@@ -56,6 +56,7 @@ export interface ScalingDecision {
   /** Without the scale-down delay: how many would be started if there were none. */
   readonly wanted: number
   readonly min: number
+  readonly max: number
   readonly panicking: boolean
   /** In words, with the values. */
   readonly reason: string
@@ -65,14 +66,14 @@ export interface ScalingDecision {
 export const INITIAL_SCALING_STATE: ScalingState = { panicUntilMs: -Infinity, panicMost: 0, peaks: [] }
 
 /** Of the target concurrency: room for what arrives while the next instance starts. */
-export const TARGET_UTILISATION = 0.7
+const TARGET_UTILISATION = 0.7
 /** Of what the running instances are for. */
 const PANIC_THRESHOLD = 2
 /** Of a core: beyond it requests wait inside the instance, where no queue can see them. */
 const CPU_SATURATION = 0.85
 /** One decision may ask for so many times the running instances, or for `SCALE_UP_FLOOR` where there are few. */
-export const SCALE_UP_RATE_MAX = 4
-export const SCALE_UP_FLOOR = 4
+const SCALE_UP_RATE_MAX = 4
+const SCALE_UP_FLOOR = 4
 /** What was wanted is kept so long. */
 const SCALE_DOWN_DELAY_MS = STABLE_WINDOW_MS
 /** Sums of floating point numbers: 35.000000001 requests need no second instance. */
@@ -103,6 +104,7 @@ export function decide(
       desired: least.count,
       wanted: least.count,
       min: least.count,
+      max: most.count,
       panicking: false,
       reason,
       state: INITIAL_SCALING_STATE,
@@ -148,14 +150,15 @@ export function decide(
     desired: Math.max(wanted, kept),
     wanted,
     min: least.count,
+    max: most.count,
     panicking,
     reason,
     state: { panicUntilMs, panicMost, peaks },
   }
 }
 
-export function targetPerInstance(policy: Policy): number {
-  return Math.max(1, Math.round(policy.concurrency * TARGET_UTILISATION * 1e6) / 1e6)
+function targetPerInstance(policy: Policy): number {
+  return Math.round(policy.concurrency * TARGET_UTILISATION * 1e6) / 1e6
 }
 
 function strongestSignal(policy: Policy, seen: PoolObservation, panicLoad: number | undefined): Signal {
@@ -176,10 +179,13 @@ function strongestSignal(policy: Policy, seen: PoolObservation, panicLoad: numbe
   }
   // While there is a free slot nobody waits, and the windows are soon enough.
   const short = seen.queued > 0 || demand > seen.running * policy.concurrency
-  if (short && per(demand) >= strongest.count) {
+  // Room on top of one slot each there is none: a single request must not start two.
+  const slots = Math.max(1, target)
+  const bySlots = roundUp(demand / slots)
+  if (short && bySlots >= strongest.count) {
     strongest = {
-      count: per(demand),
-      reason: `${seen.queued} waiting and ${seen.inFlight} in flight at ${aim}`,
+      count: bySlots,
+      reason: `${seen.queued} waiting and ${seen.inFlight} in flight at a target of ${slots.toFixed(1)} per instance`,
     }
   }
   const present = seen.running + seen.starting

@@ -21,20 +21,28 @@ test('forgiven crashes bar nothing; then there is a wait, with its message, and 
   expect(loops.check('v', 10)).toEqual({ type: 'any' })
   loops.onCrash('v', 'exit code 2', 10)
   expect(loops.check('v', 110)).toEqual({ type: 'none', waitMs: 400, message: 'exit code 2' })
-  expect(loops.check('v', 510)).toEqual({ type: 'probe', message: 'exit code 2' })
+  expect(loops.check('v', 510)).toEqual({ type: 'probe', message: 'exit code 2', faultAtMs: 10 })
   expect(loops.check('w', 110)).toEqual({ type: 'any' })
-  loops.onAnswer('v')
+  loops.onAnswer('v', 510)
   expect(loops.check('v', 510)).toEqual({ type: 'any' })
 })
 
 test('an answer does not end the row: a version that answers a little and crashes waits longer each time', () => {
   const loops = new CrashLoops()
   loops.onStartFailed('v', 'x', 0)
-  loops.onAnswer('v')
+  loops.onAnswer('v', 600)
   expect(loops.onStartFailed('v', 'x', 1_000)).toBe(1_000)
-  loops.onHealthy('v')
+  loops.onHealthy('v', 1_000)
   expect(loops.check('v', 1_001)).toEqual({ type: 'any' })
   expect(loops.onStartFailed('v', 'x', 2_000)).toBe(500)
+})
+
+test('an instance from before the last fault says nothing about the next start', () => {
+  const loops = new CrashLoops()
+  loops.onStartFailed('v', 'x', 1_000)
+  loops.onAnswer('v', 999)
+  loops.onHealthy('v', 999)
+  expect(loops.check('v', 5_000).type).toBe('probe')
 })
 
 test('instances that fail together are one fault', () => {

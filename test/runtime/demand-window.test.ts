@@ -4,7 +4,7 @@ import { DemandWindow, PANIC_WINDOW_MS, STABLE_WINDOW_MS } from '../../runtime/p
 test('a level that holds is its own mean, over both windows and at every moment', () => {
   const window = new DemandWindow(12_345)
   window.step(7, 12_345)
-  for (const ageMs of [0, 1, 999, 1_000, 6_500, 59_999, 61_000, 500_000]) {
+  for (const ageMs of [1_000, 1_001, 1_999, 6_500, 59_999, 61_000, 500_000]) {
     expect(window.mean(STABLE_WINDOW_MS, 12_345 + ageMs)).toBeCloseTo(7, 9)
     expect(window.mean(PANIC_WINDOW_MS, 12_345 + ageMs)).toBeCloseTo(7, 9)
   }
@@ -16,6 +16,13 @@ test('a young window is averaged over its age, not over a past that it did not h
   expect(window.mean(STABLE_WINDOW_MS, 3_000)).toBeCloseTo(30, 9)
   window.report(30, 0, 5_000)
   expect(window.mean(STABLE_WINDOW_MS, 9_000)).toBeCloseTo(15, 9)
+})
+
+test('its first second counts as a whole one: a moment is no trend', () => {
+  const window = new DemandWindow(1_000)
+  window.step(30, 1_000)
+  expect(window.mean(STABLE_WINDOW_MS, 1_000)).toBe(0)
+  expect(window.mean(PANIC_WINDOW_MS, 1_100)).toBeCloseTo(3, 9)
 })
 
 test('the mean is weighted by time, whatever the rhythm of the reports', () => {

@@ -179,6 +179,21 @@ describe('who holds more than its share gives way', () => {
     expect([node.of('a').length, node.of('b').length, node.of('c').length]).toEqual([2, 1, 1])
   })
 
+  test('of two that hold as much, the one above its minimum gives', () => {
+    const node = nodeOf(4)
+    node.head(placed('x', { min: 2, max: 2 }), placed('y', { max: 2 }), placed('b', { max: 1 }))
+    busy(node, 'x', 2)
+    busy(node, 'y', 2)
+    node.requests('x', 0)
+    node.run(100)
+    node.requests('x', 2)
+    for (const instance of node.of('x')) instance.inFlight = 1
+    node.run(300)
+    busy(node, 'y', 2)
+    node.need('b')
+    expect([node.of('x').length, node.of('y').length]).toEqual([2, 1])
+  })
+
   test('with fewer places than busy functions each has its turn, heavier ones longer', () => {
     const node = nodeOf(1)
     node.head(placed('a'), placed('b'), placed('c', { weight: 4 }))
@@ -244,6 +259,73 @@ describe('who finds no place', () => {
     expect([node.of('flood').length, node.of('b').length]).toEqual([1, 1])
   })
 
+  test('what lies beyond all promises is for everybody', () => {
+    const node = new Timeline({ budget: { memoryMib: 550, cpus: 4 }, startsAtOnceMax: 100 })
+    node.retires = false
+    node.head(
+      placed('flood', { max: 4 }),
+      placed('large', { max: 1 }, 200),
+      placed('small', {}, 50),
+      placed('other'),
+    )
+    busy(node, 'flood', 4)
+    node.requests('large', 0, 1)
+    node.need('large')
+    expect(node.of('flood')).toHaveLength(3)
+    // 150 MiB are free and 100 more leave; 200 of them are promised.
+    node.need('other')
+    expect(node.of('other')).toHaveLength(0)
+    node.need('small')
+    expect(node.of('small')).toHaveLength(1)
+    node.retires = true
+    node.run(100)
+    expect(node.of('large')).toHaveLength(1)
+  })
+
+  test('one busy instance at a time leaves for a function, also where one is not enough', () => {
+    const node = nodeOf(10)
+    node.head(placed('small', { max: 10 }), placed('large', { max: 1 }, 300))
+    busy(node, 'small', 10)
+    node.retires = false
+    node.requests('large', 0, 1)
+    node.run(2_000)
+    expect(node.actions('retire')).toHaveLength(1)
+    node.retires = true
+    node.run(1_000)
+    expect(node.actions('retire')).toHaveLength(3)
+    expect(node.of('large')).toHaveLength(1)
+  })
+
+  test('room that comes at once is shared', () => {
+    const node = nodeOf(4)
+    node.head(placed('large', {}, 400), placed('a'), placed('b'))
+    busy(node, 'large', 1)
+    node.retires = false
+    node.need('a', 4)
+    node.need('b', 4)
+    node.stop([...node.instances.values()][0]!)
+    expect([node.of('a').length, node.of('b').length]).toEqual([2, 2])
+  })
+
+  test('a version that the head does not name any more keeps its place among those who wait', () => {
+    const node = nodeOf(1)
+    node.head(placed('a'), placed('b'))
+    busy(node, 'a', 1)
+    node.need('b', 1, 'b-before')
+    node.run(300)
+    expect(node.of('b')).toHaveLength(0)
+    node.requests('a', 0)
+    node.stop(node.of('a')[0]!)
+    expect(node.of('b', 'b-before')).toHaveLength(1)
+  })
+
+  test('for what was found before the first head memory is set aside too', () => {
+    const node = nodeOf(2)
+    node.find('a')
+    node.head(placed('a', { min: 1 }), placed('b', { min: 2 }))
+    expect([node.of('a').length, node.of('b').length]).toEqual([1, 1])
+  })
+
   test('one that can never fit is refused at once, with the values', () => {
     const node = nodeOf(2)
     node.head(placed('a', {}, 201))
@@ -260,7 +342,7 @@ describe('who finds no place', () => {
 
   test('measured memory is charged where it is more than what was set aside', () => {
     const node = nodeOf(3)
-    node.head(placed('a'), placed('b'))
+    node.head(placed('a'), placed('b', { max: 1 }))
     busy(node, 'a', 1)
     node.of('a')[0]!.memoryMib = 201
     node.measure()
@@ -275,7 +357,7 @@ describe('who finds no place', () => {
   test('a driver without a place is believed for a second, or until an instance ends', () => {
     const node = nodeOf(10)
     node.startMs = Infinity
-    node.head(placed('a'), placed('b'))
+    node.head(placed('a', { max: 1 }), placed('b', { max: 1 }))
     node.need('a')
     const actions = node.failStart(node.pending.shift()!, 'no uid is free', true)
     expect(actions).toContainEqual({

@@ -92,6 +92,19 @@ test('what is no history is ignored', () => {
   expect(node.planner.exportHistory()).toEqual({ formatVersion: 1, functions: { a: good } })
 })
 
+test('a new router that counts from zero has no request of its own', () => {
+  const node = new Timeline()
+  node.head(specOf('a', { idleMs: 'auto' }))
+  node.visit('a')
+  node.run(30 * MINUTE_MS)
+  node.send({ type: 'router-lost' })
+  const nothing = { inFlight: 0, queued: 0, requests: 0, concurrency: 0 }
+  node.send({ type: 'load', instances: [], versions: [{ functionName: 'a', versionId: 'a1', ...nothing }] })
+  expect(node.planner.exportHistory().functions).toEqual({})
+  node.visit('a')
+  expect(node.planner.exportHistory().functions).toEqual({ a: { bins: [[30, 1]], outOfRange: 0 } })
+})
+
 test('only functions with idle: auto are remembered, and only while they are deployed', () => {
   const node = new Timeline()
   node.head(specOf('a', { idleMs: 'auto' }))

@@ -205,6 +205,27 @@ describe('what is not wanted any more', () => {
   })
 })
 
+test('a trial start whose deploy came and went goes with its function', () => {
+  const node = new Timeline()
+  node.head(specOf('a'))
+  node.find('new')
+  node.head(specOf('a'), specOf('new'))
+  node.head(specOf('a'))
+  expect(node.of('new')).toEqual([])
+})
+
+test('a max that was lowered holds at once: who has least to do finishes it and leaves', () => {
+  const node = new Timeline()
+  node.retires = false
+  node.head(specOf('a', { concurrency: 10, max: 4 }))
+  node.requests('a', 25)
+  node.run(5_000)
+  expect(node.of('a').map(({ inFlight }) => inFlight)).toEqual([6, 6, 6, 7])
+  node.head(specOf('a', { concurrency: 50, max: 1 }))
+  expect(node.of('a').map(({ id }) => id)).toEqual(['i4'])
+  expect(node.actions('retire')[0]!.reason).toBe('4 instances, and max is 1')
+})
+
 describe('a changed memory limit', () => {
   test('replaces a minimum: the new one is up before the old one leaves', () => {
     const node = new Timeline()
@@ -219,6 +240,23 @@ describe('a changed memory limit', () => {
     expect(node.actions('retire')[0]!.reason).toBe('its memory limit of 128 MiB is now 256 MiB')
     node.run(60_000)
     expect(node.actions('start')).toHaveLength(2)
+  })
+
+  test('never passes max: at max one leaves for each that is started', () => {
+    const node = new Timeline()
+    node.startMs = 200
+    node.retires = false
+    node.head(specOf('a', { concurrency: 1, max: 3 }))
+    node.requests('a', 3, 5)
+    node.run(1_000)
+    expect(node.of('a')).toHaveLength(3)
+    node.head(specOf('a', { concurrency: 1, max: 3 }, { memoryMib: 64 }))
+    for (let step = 0; step < 20; step++) {
+      expect(node.of('a').length + node.pending.length).toBe(3)
+      expect(node.of('a').length).toBeGreaterThanOrEqual(2)
+      node.run(100)
+    }
+    expect(node.of('a').map(({ id }) => id)).toEqual(['i4', 'i5', 'i6'])
   })
 
   test('replaces what requests want, and lets go at once of what only rests', () => {

@@ -274,6 +274,44 @@ describe('versions that fail', () => {
   })
 })
 
+test('a failing version that nobody asked for since is forgotten, and starts as any other', () => {
+  const node = new Timeline()
+  node.startMs = Infinity
+  node.head(specOf('a', { concurrency: 1 }))
+  node.need('a')
+  node.failStart(node.pending.shift()!, 'x')
+  node.run(601_000)
+  node.need('a', 3)
+  expect(node.pending).toHaveLength(3)
+})
+
+test('a version of which some instances work and the others crash is no exception', () => {
+  const node = new Timeline()
+  node.head(specOf('a', { concurrency: 1, max: 4 }))
+  node.requests('a', 1)
+  node.run(60_000)
+  const [works] = node.of('a')
+  node.requests('a', 1, 3)
+  for (let step = 0; step < 50; step++) {
+    node.run(100)
+    for (const instance of node.of('a')) if (instance !== works) node.crash(instance, 0)
+  }
+  // Four forgiven, then with waits of 0.5, 1 and 2 s: not one every 100 ms.
+  expect(node.actions('start').length).toBeLessThan(14)
+  expect(node.of('a')).toContain(works)
+})
+
+test('a report after a rest is of its last moments, not of the rest', () => {
+  const node = new Timeline()
+  node.head(specOf('a', { idleMs: 600_000 }))
+  node.visit('a')
+  node.run(29_700)
+  node.requests('a', 30)
+  node.run(100)
+  expect(node.status('a')!.stableConcurrency).toBeCloseTo((1 * 0.1 + 30 * 0.15) / 30, 1)
+  expect(node.status('a')!.running).toBe(1)
+})
+
 test('without a router nothing is in flight, and who waited waits no more', () => {
   const node = new Timeline()
   node.head(specOf('a', { idleMs: 5_000 }))

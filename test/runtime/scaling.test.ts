@@ -42,7 +42,8 @@ describe('how many there should be', () => {
 
   test('a concurrency whose 70 % is no exact number in binary gives no instance too many', () => {
     expect(once(load(49, 1), parsePolicy({ concurrency: 70 })).desired).toBe(1)
-    expect(once(load(1, 1), parsePolicy({ concurrency: 1 })).desired).toBe(1)
+    expect(once(load(0.7, 1), parsePolicy({ concurrency: 1 })).desired).toBe(1)
+    expect(once(load(0.8, 1), parsePolicy({ concurrency: 1 })).desired).toBe(2)
   })
 
   test('the first request that waits wants an instance at once, and a crowd as many as it needs', () => {
@@ -66,7 +67,7 @@ describe('how many there should be', () => {
   })
 
   test('CPU without requests (background work) asks for nothing, and neither does a node without a free core', () => {
-    expect(once({ ...rest, running: 1, cpuShare: 0.97 }).desired).toBe(1)
+    expect(once({ ...rest, running: 3, cpuShare: 2.4 }).desired).toBe(1)
     const full = once({ ...load(5, 1), cpuShare: 0.97, node: { ...rest.node, cpuFull: true } })
     expect(full.desired).toBe(1)
   })
