@@ -210,6 +210,20 @@ describe('who holds more than its share gives way', () => {
     expect(node.actions('retire').length).toBeLessThanOrEqual(60)
   })
 
+  test('one that wanted more while it had its turn is the last to have the next', () => {
+    const node = nodeOf(2)
+    const names = ['a', 'b', 'c', 'd', 'e']
+    node.head(...names.map((name) => placed(name)))
+    const upMs = new Map(names.map((name) => [name, 0]))
+    for (const name of names) node.requests(name, 1, 50)
+    for (let step = 0; step < 600; step++) {
+      node.run(100)
+      for (const name of names) upMs.set(name, upMs.get(name)! + node.of(name).length * 100)
+    }
+    // Two places for a minute: 24 s each, less what the changes take.
+    for (const ms of upMs.values()) expect(ms).toBeGreaterThan(16_000)
+  })
+
   test('a new version of a function gets a place from the old one', () => {
     const node = nodeOf(2)
     const half = { percent: 50 }
@@ -312,7 +326,7 @@ describe('who finds no place', () => {
     node.head(placed('a'), placed('b'))
     busy(node, 'a', 1)
     node.need('b', 1, 'b-before')
-    node.run(300)
+    node.run(1_500)
     expect(node.of('b')).toHaveLength(0)
     node.requests('a', 0)
     node.stop(node.of('a')[0]!)

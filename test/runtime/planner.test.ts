@@ -298,6 +298,9 @@ test('a version of which some instances work and the others crash is no exceptio
   }
   // Four forgiven, then with waits of 0.5, 1 and 2 s: not one every 100 ms.
   expect(node.actions('start').length).toBeLessThan(14)
+  // And each wait ends with a probe, although an older one is there.
+  const starts = node.history.filter(({ action }) => action.type === 'start')
+  expect(starts.at(-1)!.atMs).toBeGreaterThan(62_000)
   expect(node.of('a')).toContain(works)
 })
 
