@@ -135,6 +135,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   /** Sends the request to the instance, of which it has a slot. */
   start(instance: PooledInstance): void {
+    const hasWaited = this.#state === 'queued'
     this.#leaveQueue = undefined
     this.#instance = instance
     this.#instanceId = instance.id
@@ -144,7 +145,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     if (this.#firstPlacedMs === 0) this.#firstPlacedMs = this.#placedMs
     if (instance.cold) {
       instance.cold = false
-      this.#cold = true
+      // One that was started for a minimum or a schedule is there before anybody waits.
+      this.#cold = hasWaited
     }
     if (this.head.expectsContinue && this.#firstPlacedMs === this.#placedMs) this.#answer.askForBody()
     const connection = this.#ports.links.of(instance).connection()

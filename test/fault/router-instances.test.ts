@@ -305,6 +305,16 @@ test('only the first request of an instance that was started for it is cold', as
   expect(await lineOf('/second')).toMatchObject({ request: { cold: false } })
 })
 
+test('a request is not cold where its instance was started ahead of it', async () => {
+  await using router = await aRouter()
+  router.undo.use(await startRawInstance(router.socketPath('one'), answerOk))
+  router.up('one', { cold: true })
+  await router.agent.heard('load', ({ instances }) => instances.some(({ id }) => id === 'one'))
+  await router.ask(get(router, '/first'))
+  const { lines } = await router.agent.heard('log', ({ lines }) => lines.length > 0)
+  expect(lines).toEqual([expect.objectContaining({ request: expect.objectContaining({ cold: false }) })])
+})
+
 test('the queue is served in its order as slots come back', async () => {
   await using router = await aRouter({ policy: { concurrency: 1 } })
   await using one = await startRawInstance(router.socketPath('one'))
