@@ -21,20 +21,24 @@ export interface MeterCursorOptions {
   readonly isLost: boolean
   /** Whether more is to be expected of it. */
   isLive(name: string): boolean
+  /** Whether the process has not forgotten it, although it is not live. @default never */
+  isHeld?(name: string): boolean
   /** A sum that went back began anew; otherwise it was misread. */
   readonly mayRestart: boolean
 }
 
 export class MeterCursor {
   readonly #isLive: (name: string) => boolean
+  readonly #isHeld: (name: string) => boolean
   readonly #mayRestart: boolean
   #epoch: string | undefined
   #incomplete: boolean
   #isLost: boolean
   #entryByName = new Map<string, Entry>()
 
-  constructor({ stored, isLost, isLive, mayRestart }: MeterCursorOptions) {
+  constructor({ stored, isLost, isLive, isHeld, mayRestart }: MeterCursorOptions) {
     this.#isLive = isLive
+    this.#isHeld = (name) => isLive(name) || isHeld?.(name) === true
     this.#mayRestart = mayRestart
     this.#isLost = isLost
     this.#epoch = stored?.epoch
@@ -73,7 +77,7 @@ export class MeterCursor {
   /** To be called now and then, with a clock that nobody sets. */
   forgetGone(nowMs: number): void {
     for (const [name, entry] of this.#entryByName) {
-      if (this.#isLive(name)) {
+      if (this.#isHeld(name)) {
         entry.goneSinceMs = undefined
         continue
       }

@@ -57,6 +57,8 @@ export class UsageMeter {
   #instances: MeterCursor | undefined
   readonly #memoryById = new Map<string, { functionName: string; bytes: number; atMs: number }>()
   #sampledAtMs: number | undefined
+  /** Of the instances there are, as the router's sums are named. */
+  #sampledVersions: ReadonlySet<string> = new Set()
   readonly #samplesMissedById = new Map<string, number>()
   #isChanged = false
   #writing: Promise<void> = Promise.resolve()
@@ -89,6 +91,8 @@ export class UsageMeter {
         stored: open?.cursors[name],
         isLost,
         isLive: isNameLive,
+        // The router goes on counting a version that was replaced while a WebSocket keeps an instance of it.
+        isHeld: (version) => this.#sampledVersions.has(version),
         // An instance that is just gone reads as zero.
         mayRestart: name !== INSTANCES_EPOCH,
       })
@@ -104,7 +108,7 @@ export class UsageMeter {
 
   onRouter({ epoch, versions }: RouterMetrics): void {
     const sums = versions.map((version) => ({
-      name: `${version.functionName}/${version.versionId}`,
+      name: sumName(version),
       values: sumsOf(version),
     }))
     this.#advance(this.#router, { epoch, sums }, (name, [answered = 0, refused = 0, cold = 0, bytes = 0]) => {
@@ -142,6 +146,7 @@ export class UsageMeter {
       this.#memoryById.set(id, { functionName, bytes: memoryBytes, atMs })
     }
     this.#sampledAtMs = atMs
+    this.#sampledVersions = new Set(instances.map(sumName))
     this.#forgetEnded(functionById)
   }
 
@@ -292,6 +297,10 @@ export class UsageMeter {
     if (this.#lastProblem !== '') this.#options.onEvent('usage is written again')
     this.#lastProblem = ''
   }
+}
+
+function sumName({ functionName, versionId }: Pick<InstanceSample, 'functionName' | 'versionId'>): string {
+  return `${functionName}/${versionId}`
 }
 
 function sumsOf({ requests, refusals, coldStarts, responseBytes }: VersionMetrics): number[] {

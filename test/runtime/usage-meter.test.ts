@@ -260,6 +260,20 @@ describe('what is gone', () => {
     expect((await totals(next)).shop?.requests).toBe(16)
   })
 
+  test('a version that was replaced is not forgotten while an instance of it runs, nor counted again when it comes back', async () => {
+    const meter = await place.start()
+    meter.onRouter(routerMetrics('a', requests(10), requests(5, { versionId: 'v0' })))
+    meter.onSample([sample({ versionId: 'v0' })])
+    await meter.flush()
+    place.monotonicMs += USAGE_LIMITS.goneCountersKeptMs
+    meter.onSample([sample({ versionId: 'v0' })])
+    await meter.flush()
+    // Rolled back to, and its router had not forgotten it either.
+    place.live.add('shop/v0')
+    meter.onRouter(routerMetrics('a', requests(6, { versionId: 'v0' })))
+    expect((await totals(meter)).shop?.requests).toBe(10 + 6)
+  })
+
   test('the CPU counter of an instance that ended without this agent is forgotten', async () => {
     const first = await place.start()
     first.onSample([sample({ cpuMs: 10 })])
