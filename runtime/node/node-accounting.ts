@@ -77,11 +77,11 @@ export async function openAccounting(options: AccountingOptions): Promise<Accoun
     onSample: (instances) => {
       metrics.onSample(instances)
       meter.onSample(instances)
+      slots.onSample(instances)
     },
     onInstanceEnd: (end) => {
       metrics.onInstanceEnd(end)
       meter.onInstanceEnd(end)
-      slots.onInstanceEnd(end.id)
     },
     usage: (query) => meter.report(query),
     metrics: () => metrics.render(),

@@ -20,8 +20,10 @@ export class SlotTable {
     this.#queuedByVersion.clear()
   }
 
-  onInstanceEnd(id: string): void {
-    this.#inFlightById.delete(id)
+  /** All instances there are, once a second. Not at an instance's end: a report that was under way would name it after. */
+  onSample(instances: readonly { readonly id: string }[]): void {
+    const present = new Set(instances.map(({ id }) => id))
+    for (const id of this.#inFlightById.keys()) if (!present.has(id)) this.#inFlightById.delete(id)
   }
 
   /** `instances`: those that take requests, with how many at a time. */

@@ -311,7 +311,7 @@ describe('slots', () => {
     expect(table.gauges(both)).toEqual([
       { functionName: 'shop', versionId: 'v1', used: 12, free: 10, queued: 0 },
     ])
-    table.onInstanceEnd('a')
+    table.onSample([{ id: 'b' }])
     expect(table.gauges(both)[0]).toMatchObject({ used: 0, free: 20 })
     table.onLoad([], [loadOf(4)])
     expect(table.gauges([])).toEqual([{ functionName: 'shop', versionId: 'v1', used: 0, free: 0, queued: 4 }])
