@@ -89,9 +89,9 @@ function load(bench: BenchNode, requestsPerSecond: number, seconds: number): Pro
 function watchInstances(bench: BenchNode): { stop(): readonly Present[] } {
   const beganMs = performance.now()
   const seen: Present[] = []
-  let stopped = false
+  const stopping = new AbortController()
   const look = async (): Promise<void> => {
-    while (!stopped) {
+    while (!stopping.signal.aborted) {
       const { processes } = await bench.client.status()
       const instances = processes.filter(
         ({ role, state }) => role === 'instance' && state === 'running',
@@ -101,10 +101,10 @@ function watchInstances(bench: BenchNode): { stop(): readonly Present[] } {
     }
   }
   // A look that fails after the end is of no interest; before it, there is nothing to report from.
-  look().catch(() => (stopped = true))
+  look().catch(() => stopping.abort())
   return {
     stop() {
-      stopped = true
+      stopping.abort()
       return seen
     },
   }
