@@ -95,6 +95,11 @@ export class Supervisor {
       this.#hold(instance)
       this.#plan({ type: 'found', instance: foundOf(instance) })
     }
+    // Before the first head gives out places: for a function that is not in it nothing else says what its instances take.
+    const instances = adopted.map((instance) => {
+      return { id: instance.id, memoryMib: instance.usage().memoryBytes / MIB, cpuShare: 0 }
+    })
+    if (instances.length > 0) this.#plan({ type: 'usage', instances, blanksMib: 0 })
     this.#timer = setInterval(() => this.#tick(performance.now()), TICK_MS)
     return adopted.length
   }

@@ -137,6 +137,23 @@ describe('the supervisor', () => {
     ])
   })
 
+  test('counts what it took over before it starts anything, also of a function that was deleted meanwhile', async () => {
+    const full = new Supervised({ memoryMib: 100, cpus: 3 })
+    const old = fakeInstance(full.version('gone'), 'old')
+    old.memoryBytes = 90 * 1024 * 1024
+    old.pending = 1
+    full.adopted = [old]
+    await full.supervisor.start()
+    full.apply({ min: 1 }, 'a')
+    await pass(500)
+    expect(full.started).toEqual([])
+    old.pending = 0
+    await pass(1_000)
+    expect(old.exit).toBeDefined()
+    expect(full.started).toHaveLength(1)
+    await full.close()
+  })
+
   test('asks for blanks, and gives a function of more weight more of the processor', async () => {
     await node.supervisor.start()
     node.apply({ min: 1, weight: 1 }, 'a')

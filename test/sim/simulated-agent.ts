@@ -54,6 +54,7 @@ export class SimulatedAgent {
       if (state === 'running')
         this.#on({ type: 'found', instance: { id, functionName, versionId, memoryMib } })
     }
+    this.sampleUsage(Number.POSITIVE_INFINITY)
     this.applyHead()
     this.#on({ type: 'prewarm', minByFunction: new Map(fleet.minByFunction) })
   }
