@@ -24,7 +24,7 @@ export const POLICY_FLAGS: SettingFields<Policy> = {
   max: {
     flag: 'max',
     value: 'N',
-    help: 'most instances on a node; 0: as many as it has cores, at least 2',
+    help: 'most instances of a version on a node; 0: as many as it has cores, at least 2',
     read: integer,
     format: zeroIs('as many as there are cores'),
   },

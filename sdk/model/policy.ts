@@ -8,7 +8,7 @@ import { IsolaError } from './errors.ts'
 export interface Policy {
   /** Instances kept even when idle. @default 0 */
   readonly min: number
-  /** Most instances on a node; 0 means as many as the machine has cores (at least 2). @default 0 */
+  /** Most instances of one version on a node; 0 means as many as the machine has cores (at least 2). @default 0 */
   readonly max: number
   /** Requests one instance works on at a time. @default 50 */
   readonly concurrency: number
