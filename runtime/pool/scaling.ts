@@ -8,6 +8,8 @@
  * workerd uses one core and requests in flight alone do not show that it is out of it.
  *
  * Every signal is divided by a fixed target and never compared with the present count, so a steady load has one answer.
+ * But for a mean that stands right at the step from one count to the next: it crosses it by chance again and again, so an
+ * instance that is there is too much only when the load is clearly below the step.
  */
 import type { Policy } from '../../sdk/model/policy.ts'
 import { STABLE_WINDOW_MS } from './demand-window.ts'
@@ -69,6 +71,8 @@ export const INITIAL_SCALING_STATE: ScalingState = { panicUntilMs: -Infinity, pa
 const TARGET_UTILISATION = 0.7
 /** Of what the running instances are for. */
 const PANIC_THRESHOLD = 2
+/** Of one instance's target: only when fewer would be so far below theirs is one of those that are there too much. */
+const SETTLED_MARGIN = 0.25
 /** Of a core: beyond it requests wait inside the instance, where no queue can see them. */
 const CPU_SATURATION = 0.85
 /** One decision may ask for so many times the running instances, or for `SCALE_UP_FLOOR` where there are few. */
@@ -123,6 +127,11 @@ export function decide(
   }
 
   const present = seen.running + seen.starting
+  const settled = Math.min(present, roundUp(seen.stable / target + SETTLED_MARGIN))
+  if (settled > wanted && seen.stable > 0) {
+    wanted = settled
+    reason = `${seen.stable.toFixed(1)} requests on average over 60 s are hardly less than ${settled - 1} at ${target.toFixed(1)} ${settled === 2 ? 'is' : 'are'} for`
+  }
   // The memory of a window keeps instances; it is no reason to start one.
   if (demand === 0 && wanted > present) wanted = present
   if (demand === 0 && wanted <= 1 && present > 0) {

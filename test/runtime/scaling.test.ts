@@ -206,8 +206,20 @@ describe('scale-down', () => {
   })
 })
 
+test('a load that swings around a step keeps the instance it has started, and starts none for it', () => {
+  expect(once(load(35, 1)).desired).toBe(1)
+  expect(once(load(35.4, 1)).desired).toBe(2)
+  const settled = once(load(27, 2))
+  expect(settled.wanted).toBe(2)
+  expect(settled.reason).toBe('27.0 requests on average over 60 s are hardly less than 1 at 35.0 is for')
+  // By a quarter of an instance, however many there are.
+  expect(once(load(26, 2)).wanted).toBe(1)
+  expect(once(load(341, 11)).wanted).toBe(10)
+  expect(once(load(342, 11)).wanted).toBe(11)
+})
+
 test('a steady load has one answer, at every load and whatever the present count', () => {
-  for (const count of [1, 34, 35, 36, 70, 71, 200, 349]) {
+  for (const count of [1, 20, 36, 60, 71, 200, 340]) {
     const answers = [1, 2, 5, 10].map(
       (running) => once(load(count, running), { ...DEFAULT_POLICY, max: 10 }).wanted,
     )

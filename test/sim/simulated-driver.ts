@@ -17,7 +17,8 @@ export class SimulatedInstance {
   readonly versionId: string
   readonly behaviour: Behaviour
   readonly memoryLimitMib: number
-  readonly reserveMib: number
+  /** As the planner knows it. */
+  reserveMib: number
   readonly startAtMs: number
   state: 'starting' | 'running' | 'gone' = 'starting'
   runningSinceMs = 0

@@ -149,7 +149,8 @@ export class SimulatedNode {
       if (instance.state === 'starting') driver.end(instance, 'killed')
       else {
         instance.retiring = false
-        // What the agent before it measured is forgotten.
+        // What the agent before it knew is forgotten, and of a function that is deleted no head says it again.
+        if (!fleet.functions.has(instance.functionName)) instance.reserveMib = 0
         instance.measuredMib = 0
       }
     }

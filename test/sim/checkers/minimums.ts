@@ -45,7 +45,9 @@ export const neverBelowMin: MakeChecker = (node, fail) => {
         const { versionId } = spec
         const running = wantedInstances(node, versionId).filter(({ state }) => state === 'running').length
         const faultMs = nowMs - (faultAtMs.get(versionId) ?? Number.NEGATIVE_INFINITY)
-        const isFull = chargedMibOfNode(node) + spec.reserveMib > node.scenario.budget.memoryMib
+        const isFull =
+          chargedMibOfNode(node) + waitedForMib(node, versionId) + spec.reserveMib >
+          node.scenario.budget.memoryMib
         const isPossible =
           faultMs >= BACKOFF_MS_MAX &&
           wouldFit(node, spec, min) &&
@@ -59,6 +61,16 @@ export const neverBelowMin: MakeChecker = (node, fail) => {
       }
     },
   }
+}
+
+/** Requests that wait go before minimums that nobody waits for. */
+function waitedForMib(node: SimulatedNode, butVersionId: string): number {
+  let sumMib = 0
+  for (const { versionId, pool } of node.router?.servedByVersionId.values() ?? []) {
+    if (versionId === butVersionId || pool.queued === 0) continue
+    sumMib += node.fleet.functions.get(pool.functionName)?.reserveMib ?? 0
+  }
+  return sumMib
 }
 
 export function askedMin(node: SimulatedNode, spec: VersionSpec): number {
