@@ -10,6 +10,7 @@ import type { Snapshot } from '../sdk/model/snapshot.ts'
 import type { PooledInstance } from '../runtime/pool/pool.ts'
 import { attachClient, clientOf, makeClient, type Client, type TrustedProxies } from './client.ts'
 import { onClientError } from './client-error.ts'
+import { EarlyRequests } from './early-requests.ts'
 import { Exchange } from './forward/exchange.ts'
 import type { ExchangePorts } from './forward/exchange-ports.ts'
 import { bodyTooLarge } from './forward/refusals.ts'
@@ -45,12 +46,15 @@ export class Router implements ExchangePorts {
   readonly #server: Server
   readonly #clients = new Set<Client>()
   #table: RouteTable = compileTable({ generation: 0, baseDomain: 'localhost', functions: [] })
+  /** Until the first snapshot. */
+  #early: EarlyRequests | undefined
   #sweptAtMs = performance.now()
   #wallMsMin = Infinity
 
   constructor(options: RouterOptions) {
     this.#options = options
     this.limits = options.limits
+    this.#early = new EarlyRequests(options.limits)
     this.links = options.links
     this.#server = makeServer(options.limits)
     this.#server.on('connection', (socket: Socket) => this.#accept(socket))
@@ -80,6 +84,9 @@ export class Router implements ExchangePorts {
     if (snapshot.generation < this.#table.generation) return false
     this.#table = compileTable(snapshot)
     this.#options.pools.apply(snapshot)
+    const early = this.#early?.take() ?? []
+    this.#early = undefined
+    for (const exchange of early) this.place(exchange)
     this.#wallMsMin = snapshot.functions.reduce((min, { limits }) => Math.min(min, limits.wallMs), Infinity)
     return true
   }
@@ -114,6 +121,11 @@ export class Router implements ExchangePorts {
   /** Also called for a request whose first place turned out to be none. */
   place(exchange: Exchange): void {
     const { head } = exchange
+    if (this.#early !== undefined) {
+      const refusal = this.#early.hold(exchange, performance.now())
+      if (refusal !== undefined) exchange.refuse(refusal)
+      return
+    }
     const match = head.host === undefined ? undefined : this.#table.match(head.host, head.target)
     if (match === undefined) {
       exchange.refuse({ code: 'route_not_found', message: notFound(head.hostHeader, head.target) })
@@ -205,6 +217,7 @@ export class Router implements ExchangePorts {
   sweep(nowMs: number): void {
     const elapsedMs = nowMs - this.#sweptAtMs
     this.#sweptAtMs = nowMs
+    this.#early?.expire(nowMs)
     for (const { live } of this.#clients) {
       for (let index = live.length - 1; index >= 0; index--) live[index]?.expire(nowMs, elapsedMs)
     }
@@ -232,6 +245,7 @@ export class Router implements ExchangePorts {
     const closeIdle = setInterval(() => this.#server.closeIdleConnections(), 50)
     const deadline = setTimeout(() => {
       this.#options.pools.refuseAll('draining', 'this node is going down')
+      this.#early?.refuseAll('this node is going down')
       // What was just answered leaves first.
       setImmediate(() => {
         for (const { socket } of this.#clients) socket.destroy()

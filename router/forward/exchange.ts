@@ -98,6 +98,10 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     return this.#tunnel !== undefined
   }
 
+  get isOver(): boolean {
+    return this.#state === 'done' || this.#state === 'flushing'
+  }
+
   get isReceived(): boolean {
     return this.#answer.isReceived
   }

@@ -56,6 +56,8 @@ export const ROUTER_LIMITS = {
   requestBodyBytesPerS: 32 * KIB,
   /** A connection closed before its request was read to the end drains this long, so that the answer arrives. */
   lingerMs: 2_000,
+  /** A request that comes before the first snapshot waits for it this long. */
+  firstSnapshotWaitMs: 10_000,
   /** A router that no agent has ever spoken to ends itself. */
   agentWaitMs: 60_000,
   /** Requests that wait for an instance, of all functions together. */

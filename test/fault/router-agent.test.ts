@@ -295,3 +295,33 @@ test.each([
   expect(code).toBe(1)
   expect(stderr).toContain(message)
 })
+
+test('requests that come before the first snapshot are served by it, and those who leave meanwhile are forgotten', async () => {
+  await using router = await startTestRouter()
+  const clients = await Promise.all([router.open(), router.open(), router.open()])
+  for (const client of clients) client.send(get(router, '/early'))
+  clients[0]!.socket.destroy()
+  router.undo.use(
+    await startHttpInstance(router.socketPath('one'), (_request, response) => response.end('served')),
+  )
+  // What is malformed needs no route: its answer shows that those who came before have been read.
+  expect((await router.ask('GET / HTTP/1.1\r\n\r\n')).status).toBe(400)
+  await router.apply([hello()])
+  router.up('one')
+  for (const client of clients.slice(1)) expect((await client.response()).body.toString()).toBe('served')
+})
+
+test('a router that gets no snapshot tells those who wait for it to try again', async () => {
+  await using router = await startTestRouter({ limits: { firstSnapshotWaitMs: 100, waitingRequestsMax: 1 } })
+  const [first, second] = await Promise.all([router.open(), router.open()])
+  first!.send(get(router))
+  second!.send(get(router))
+  const answers = await Promise.all([first!.response(), second!.response()])
+  expect(answers.map(({ status, headers }) => [status, headers['retry-after']])).toEqual([
+    [503, '1'],
+    [503, '1'],
+  ])
+  const messages = answers.map(({ body }) => body.toString()).join()
+  expect(messages).toContain('within 100 ms')
+  expect(messages).toContain('too many requests wait')
+})

@@ -121,13 +121,28 @@ describe('the body of a response', () => {
   })
 
   test('that grows above it is broken off, and logged with the code', async () => {
-    const client = await router.open()
-    client.send(get('/response/chunks/2001'))
+    await using raw = await startTestRouter()
+    await raw.apply([hello({}, { ...LIMITS, wallMs: 60_000 })])
+    const growing = await startRawInstance(raw.socketPath('one'), (socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n')
+    })
+    raw.undo.use(growing)
+    raw.up('one')
+    const client = await raw.open()
+    client.send(`GET /grows HTTP/1.1\r\nHost: ${raw.host}\r\n\r\n`)
+    // The client has the first part: what follows cannot be read together with it.
+    await client.until((received) => received.includes('begun'))
+    growing.connections[0]!.write(`7d0\r\n${'x'.repeat(2_000)}\r\n0\r\n\r\n`)
     const received = await client.closed()
     expect(received).toMatch(/^HTTP\/1.1 200 /)
     expect(received).not.toMatch(/0\r\n\r\n$/)
-    const line = await loggedFor('/response/chunks/2001')
-    expect(line.request).toMatchObject({ status: 200, error: 'response_too_large' })
+    const { lines } = await raw.agent.heard('log', ({ lines }) =>
+      lines.some(({ request }) => request?.path === '/grows'),
+    )
+    expect(lines.find(({ request }) => request?.path === '/grows')?.request).toMatchObject({
+      status: 200,
+      error: 'response_too_large',
+    })
   })
 
   test('whose first part is above it is 502, not an empty answer', async () => {
