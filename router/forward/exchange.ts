@@ -4,7 +4,6 @@
  * `#finish`, gives its slot back once, in `#releaseSlot`, and leaves its function's bounds once, in `#letGo`.
  * `resend.ts` says when it may be sent again.
  */
-import type { ErrorCode } from '../../sdk/model/errors.ts'
 import type { PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
 import type { Client, LiveRequest } from '../client.ts'
 import { Presence } from '../presence.ts'
@@ -25,6 +24,7 @@ import {
   threw,
   wallLimitExceeded,
 } from './refusals.ts'
+import { RequestCourse } from './request-course.ts'
 import { RequestBody } from './request-body.ts'
 import { canResend } from './resend.ts'
 import { sendRequest } from './send-request.ts'
@@ -42,22 +42,16 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   readonly #tunnel: TunnelEnd | undefined
   readonly body: RequestBody | undefined
   readonly #presence = new Presence()
-  readonly #startMs = performance.now()
+  readonly #course = new RequestCourse()
   #state: State = 'placing'
   /** The version that was chosen. */
   #served: ServedVersion | undefined
   #leaveQueue: (() => void) | undefined
   #instance: PooledInstance | undefined
-  #instanceId: string | undefined
   #connection: InstanceConnection | undefined
   #headArrived = false
   #attempts = 0
   /** When the instance was given that has it; 0: none. */
-  #placedMs = 0
-  #firstPlacedMs = 0
-  #responseBytes = 0
-  #cold = false
-  #error: ErrorCode | undefined
   #causeTimer: NodeJS.Timeout | undefined
 
   constructor(options: ExchangeOptions) {
@@ -119,7 +113,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   /** Into the bounds of its function, once: not again when it is placed anew. */
   enter(served: ServedVersion): Refusal | undefined {
-    return this.#presence.enter(served, this.#presence.isEmpty ? this.#startMs : performance.now())
+    return this.#presence.enter(served, this.#presence.isEmpty ? this.#course.startMs : performance.now())
   }
 
   enqueue(): void {
@@ -142,17 +136,18 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const hasWaited = this.#state === 'queued'
     this.#leaveQueue = undefined
     this.#instance = instance
-    this.#instanceId = instance.id
+    this.#course.instanceId = instance.id
     this.#state = 'waiting'
     this.#attempts++
-    this.#placedMs = performance.now()
-    if (this.#firstPlacedMs === 0) this.#firstPlacedMs = this.#placedMs
+    this.#course.placedMs = performance.now()
+    if (this.#course.firstPlacedMs === 0) this.#course.firstPlacedMs = this.#course.placedMs
     if (instance.cold) {
       instance.cold = false
       // One that was started for a minimum or a schedule is there before anybody waits.
-      this.#cold = hasWaited
+      this.#course.cold = hasWaited
     }
-    if (this.head.expectsContinue && this.#firstPlacedMs === this.#placedMs) this.#answer.askForBody()
+    if (this.head.expectsContinue && this.#course.firstPlacedMs === this.#course.placedMs)
+      this.#answer.askForBody()
     const connection = this.#ports.links.of(instance).connection()
     this.#connection = connection
     connection.begin(this)
@@ -163,7 +158,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   /** Answers with an error of the router. `close`: what follows on the connection is not to be read. */
   refuse(refusal: Refusal, options: { readonly close: boolean } = { close: false }): void {
     if (this.#state === 'done' || this.#state === 'flushing') return
-    this.#error = refusal.code
+    this.#course.error = refusal.code
     const nowMs = this.#letGo()
     if (this.#answer.begun) {
       this.#answer.breakOff()
@@ -190,7 +185,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       if (head.contentLength !== undefined) head.headers.push('content-length', String(head.contentLength))
     } else if (head.status !== 204) head.headers.push('content-length', String(body.length))
     if (!this.#writeHead(head)) return
-    this.#responseBytes = body.length
+    this.#course.responseBytes = body.length
     this.#answer.end(body)
     this.#flush(this.#letGo())
   }
@@ -211,12 +206,12 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       return
     }
     if (this.#state !== 'responding') return
-    const bytes = this.#responseBytes + part.length
+    const bytes = this.#course.responseBytes + part.length
     if (bytes > this.#served!.limits.responseBytes) {
       this.refuse(responseTooLarge(this.#served!, undefined))
       return
     }
-    this.#responseBytes = bytes
+    this.#course.responseBytes = bytes
     if (!this.#answer.write(part)) this.#pauseInstance()
   }
 
@@ -313,7 +308,9 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     }
     if (this.#state !== 'waiting') return
     const sinceMs =
-      body === undefined || body.ended ? Math.max(this.#placedMs, body?.endedAtMs ?? 0) : body.stuckSinceMs
+      body === undefined || body.ended
+        ? Math.max(this.#course.placedMs, body?.endedAtMs ?? 0)
+        : body.stuckSinceMs
     if (sinceMs === undefined || nowMs - sinceMs <= limits.responseTimeoutMs) return
     this.refuse(noAnswerWithin(this.#functionName, limits.responseTimeoutMs))
   }
@@ -323,7 +320,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   /** A WebSocket may stay; a response that is only to be read by its client is not the function's any more. */
   #isOverWallTime(nowMs: number): boolean {
     const served = this.#served
-    const ms = nowMs - this.#startMs
+    const ms = nowMs - this.#course.startMs
     if (served === undefined || ms <= served.limits.wallMs) return false
     if (this.#state === 'tunnel' || this.#state === 'flushing') return false
     this.refuse(wallLimitExceeded(served, { ms, isQueued: this.#state === 'queued' }))
@@ -352,7 +349,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   /** The instance has more connections to accept than its backlog holds: nobody's fault yet. */
   #retryLater(): void {
     const { connectTimeoutMs } = this.#ports.limits
-    if (performance.now() - this.#firstPlacedMs > connectTimeoutMs) {
+    if (performance.now() - this.#course.firstPlacedMs > connectTimeoutMs) {
       this.refuse(notConnectedWithin(this.#functionName, connectTimeoutMs))
       return
     }
@@ -365,7 +362,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
 
   #unplace(): void {
     this.#state = 'placing'
-    this.#placedMs = 0
+    this.#course.placedMs = 0
     this.#releaseSlot()
   }
 
@@ -445,35 +442,17 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     else live.splice(live.indexOf(this), 1)
     // What came behind this request could not be read: nothing more will be answered here.
     if (this.#client.closing && live.length === 0) this.#answer.closeAfter()
-    const { head } = this
     const served = this.#served
-    const totalMs = nowMs - this.#startMs
-    this.#ports.onFinish(
-      {
-        functionName: this.#functionName,
-        versionId: served === undefined ? '' : served.versionId,
-        instanceId: this.#instanceId,
-        requestId: head.requestId,
-        endedAtMs: Date.now(),
-        method: head.method,
-        host: head.host ?? head.hostHeader,
-        target: head.target,
-        status: this.#answer.status === 0 ? CLIENT_CLOSED : this.#answer.status,
-        totalMs,
-        queueMs: this.#firstPlacedMs === 0 ? totalMs : this.#firstPlacedMs - this.#startMs,
-        functionMs: this.#placedMs === 0 ? undefined : nowMs - this.#placedMs,
-        cold: this.#cold,
-        requestBytes: this.body === undefined ? 0 : this.body.bytes,
-        responseBytes: this.#responseBytes,
-        error: this.#error,
-        clientAborted: options.aborted,
-      },
-      served,
-    )
+    const record = this.#course.record(this.head, {
+      functionName: this.#functionName,
+      versionId: served === undefined ? '' : served.versionId,
+      requestBytes: this.body === undefined ? 0 : this.body.bytes,
+      status: this.#answer.status,
+      clientAborted: options.aborted,
+      nowMs,
+    })
+    this.#ports.onFinish(record, served)
   }
 }
-
-/** In the log only, as nginx writes it: the client went before there was a status. */
-const CLIENT_CLOSED = 499
 
 const RETRY_MS = 10

@@ -300,7 +300,7 @@ test('requests that come before the first snapshot are served by it, and those w
   await using router = await startTestRouter()
   const clients = await Promise.all([router.open(), router.open(), router.open()])
   for (const client of clients) client.send(get(router, '/early'))
-  clients[0]!.socket.destroy()
+  clients[0].socket.destroy()
   router.undo.use(
     await startHttpInstance(router.socketPath('one'), (_request, response) => response.end('served')),
   )
@@ -314,9 +314,9 @@ test('requests that come before the first snapshot are served by it, and those w
 test('a router that gets no snapshot tells those who wait for it to try again', async () => {
   await using router = await startTestRouter({ limits: { firstSnapshotWaitMs: 100, waitingRequestsMax: 1 } })
   const [first, second] = await Promise.all([router.open(), router.open()])
-  first!.send(get(router))
-  second!.send(get(router))
-  const answers = await Promise.all([first!.response(), second!.response()])
+  first.send(get(router))
+  second.send(get(router))
+  const answers = await Promise.all([first.response(), second.response()])
   expect(answers.map(({ status, headers }) => [status, headers['retry-after']])).toEqual([
     [503, '1'],
     [503, '1'],
