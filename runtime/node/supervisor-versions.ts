@@ -52,12 +52,9 @@ export class HeadVersions {
     void this.#read()
   }
 
-  /** The document of a version that is about to start. */
+  /** The document of a version that is about to start: whoever planned the start must hear of its limits, or would find it wrong. */
   remember(version: Version): void {
-    this.#unread.delete(version.id)
-    if (this.#askedById.has(version.id)) return
-    this.#askedById.set(version.id, version.content.limits)
-    this.#limitsById.delete(version.id)
+    if (this.#learn(version) && this.hasFunction(version.functionName)) this.#options.onChange()
   }
 
   hasFunction(functionName: string): boolean {
@@ -115,8 +112,7 @@ export class HeadVersions {
       const [versionId, functionName] = next
       try {
         const version = await this.#options.getVersion(functionName, versionId)
-        if (Object.keys(version.content.limits).length > 0) changed = true
-        this.remember(version)
+        if (this.#learn(version)) changed = true
       } catch (error) {
         // Its start will fail for the same reason, and say so to whoever asks for it.
         this.#unread.delete(versionId)
@@ -125,6 +121,15 @@ export class HeadVersions {
     }
     this.#reading = false
     if (changed) this.#options.onChange()
+  }
+
+  /** Whether it asks for limits that were not known. */
+  #learn({ id, content }: Version): boolean {
+    this.#unread.delete(id)
+    if (this.#askedById.has(id)) return false
+    this.#askedById.set(id, content.limits)
+    this.#limitsById.delete(id)
+    return Object.keys(content.limits).length > 0
   }
 }
 

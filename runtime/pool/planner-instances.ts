@@ -26,11 +26,11 @@ export function onFound(node: NodeState, { instance: found }: EventOf<'found'>, 
 }
 
 export function onStarted(node: NodeState, event: EventOf<'started'>, nowMs: number): void {
-  const { version, memoryMib, reservedMib } = node.endStart(event.startId)
-  node.addInstance(
-    { id: event.instanceId, version, memoryMib: event.memoryMib ?? memoryMib, reserveMib: reservedMib },
-    nowMs,
-  )
+  const { version, memoryMib: plannedMib, reservedMib } = node.endStart(event.startId)
+  // Outdated is only what the head has changed under. One that is otherwise than planned would be so again, for ever.
+  const isAsWanted = event.memoryMib === version.spec?.memoryMib
+  const memoryMib = isAsWanted ? (event.memoryMib ?? plannedMib) : (plannedMib ?? event.memoryMib)
+  node.addInstance({ id: event.instanceId, version, memoryMib, reserveMib: reservedMib }, nowMs)
   scale(node, version, nowMs)
 }
 

@@ -272,6 +272,37 @@ describe('a changed memory limit', () => {
     expect(node.actions('start')).toHaveLength(3)
   })
 
+  test('is the one thing that outdates an instance: one that starts with another limit than planned is not replaced', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a', { min: 1 }))
+    node.answerStart(node.pending.shift()!, 300)
+    node.requests('a', 1)
+    node.run(3_000)
+    expect(node.actions('start')).toHaveLength(1)
+    expect(node.actions('retire')).toEqual([])
+    node.head(specOf('a', { min: 1 }, { memoryMib: 64 }))
+    node.answerStart(node.pending.shift()!, 64)
+    node.run(3_000)
+    expect(node.actions('retire').map(({ id }) => id)).toEqual(['i1'])
+  })
+
+  test('during a start outdates what starts, unless it starts with the new one', () => {
+    for (const [limitMib, retired] of [
+      [128, 1],
+      [64, 0],
+    ] as const) {
+      const node = new Timeline()
+      node.startMs = Infinity
+      node.head(specOf('a', { min: 1 }))
+      node.head(specOf('a', { min: 1 }, { memoryMib: 64 }))
+      node.answerStart(node.pending.shift()!, limitMib)
+      node.startMs = 0
+      node.run(3_000)
+      expect(node.actions('retire')).toHaveLength(retired)
+    }
+  })
+
   test('what was started with the limit of the head is right, also where it was found', () => {
     const node = new Timeline()
     node.head(specOf('a', { min: 2 }))

@@ -1,6 +1,6 @@
 /** Limits in force: whose they are, and that they follow a change without a deploy. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { Supervised } from '../harness/supervised.ts'
+import { fakeInstance, Supervised } from '../harness/supervised.ts'
 
 let node: Supervised
 
@@ -51,6 +51,60 @@ describe('an instance starts with', () => {
     await node.supervisor.start()
     await node.supervisor.trialStart(node.version('a'))
     expect(node.alive('a')[0]?.startedWith).toEqual({ memoryMib: 48, cpuMs: 10_000 })
+  })
+})
+
+describe('a version whose own limits were not known when its start was planned', () => {
+  async function serve(functionName: string, versionId: string): Promise<void> {
+    for (let passedMs = 0; passedMs < 3_000; passedMs += 100) {
+      node.supervisor.onLoad(
+        node
+          .alive(functionName)
+          .map(({ id }) => ({ id, inFlight: 1, progress: 1, started: 1, paused: false })),
+        [{ functionName, versionId, inFlight: 1, queued: 0, requests: 1, concurrency: 1 }],
+      )
+      await pass(100)
+    }
+  }
+
+  test('is started once, with them, where a preview is asked for', async () => {
+    await node.supervisor.start()
+    node.asked = { 'p-a': { memoryMib: 300 } }
+    node.apply({}, 'a')
+    node.need('a', 1, 'p-a')
+    await pass(10)
+    await serve('a', 'p-a')
+    // Of another deploy, say: nothing has changed for this one.
+    node.apply({}, 'a')
+    await serve('a', 'p-a')
+    expect(node.started.map(({ startedWith }) => startedWith.memoryMib)).toEqual([300])
+    expect(node.toldOf('instance-drain')).toEqual([])
+  })
+
+  test('is started once where a request comes before all documents are read', async () => {
+    await node.supervisor.start()
+    const names = Array.from({ length: 20 }, (_, index) => `f${index}`)
+    node.asked = { 'v-f19': { memoryMib: 300 } }
+    node.apply({}, ...names)
+    node.need('f19', 1)
+    await pass(10)
+    await serve('f19', 'v-f19')
+    expect(node.started.map(({ startedWith }) => startedWith.memoryMib)).toEqual([300])
+    expect(node.toldOf('instance-drain')).toEqual([])
+  })
+
+  test('does no harm to what was taken over, of which no head has spoken yet', async () => {
+    node.asked = { 'v-b': { memoryMib: 300 } }
+    node.adopted = [
+      fakeInstance(node.version('a'), 'old-a'),
+      fakeInstance(node.version('b'), 'old-b', { memoryMib: 300 }),
+    ]
+    await node.supervisor.start()
+    await pass(1_000)
+    node.apply({ min: 1 }, 'a', 'b')
+    await pass(1_000)
+    expect(node.started).toEqual([])
+    expect(node.toldOf('instance-drain')).toEqual([])
   })
 })
 
