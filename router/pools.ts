@@ -267,6 +267,8 @@ const CODE_BY_CAUSE: Readonly<Record<ExitCause, ErrorCode>> = {
   stopped: 'draining',
   crashed: 'instance_crashed',
   out_of_memory: 'memory_limit_exceeded',
+  // Below its own limit: whoever asked did nothing wrong, and may ask again.
+  node_out_of_memory: 'node_full',
   cpu_limit: 'cpu_limit_exceeded',
   start_failed: 'start_failed',
   killed: 'instance_crashed',

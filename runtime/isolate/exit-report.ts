@@ -29,7 +29,10 @@ export function reportExit(facts: ExitFacts): ExitReport {
   if (requested !== undefined)
     return { cause: requested, message: facts.requestedMessage ?? requestedMessage(requested, limits) }
   const lastError = errors.trim().split('\n').at(-1) ?? ''
-  if (memoryKill !== undefined) return { cause: 'out_of_memory', message: memoryMessage(memoryKill, limits) }
+  if (memoryKill !== undefined) {
+    const cause = memoryKill.reached === 'instance' ? 'out_of_memory' : 'node_out_of_memory'
+    return { cause, message: memoryMessage(memoryKill, limits) }
+  }
   if (HEAP_EXHAUSTED.test(errors)) {
     return {
       cause: 'out_of_memory',
@@ -73,6 +76,8 @@ function requestedMessage(cause: ExitCause, limits: StartOptions): string {
       return `CPU limit of ${limits.cpuMs} ms reached without an answer`
     case 'out_of_memory':
       return `memory limit of ${limits.memoryMib} MiB reached`
+    case 'node_out_of_memory':
+      return "the node's memory was used up"
     case 'start_failed':
       return 'it did not start'
     case 'crashed':

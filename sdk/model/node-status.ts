@@ -1,8 +1,12 @@
-/** Why an instance ended. `stopped` is ours (idle, replaced, shutdown); the others are faults. */
+/**
+ * Why an instance ended. `stopped` is ours (idle, replaced, shutdown); the others are faults: of the function, but for
+ * `node_out_of_memory`, whose victim was below its own limit.
+ */
 export const EXIT_CAUSES = [
   'stopped',
   'crashed',
   'out_of_memory',
+  'node_out_of_memory',
   'cpu_limit',
   'start_failed',
   'killed',

@@ -60,6 +60,7 @@ describe('an instance that ends before it has answered:', () => {
   test.each([
     ['cpu_limit', 503, 'cpu_limit_exceeded'],
     ['out_of_memory', 503, 'memory_limit_exceeded'],
+    ['node_out_of_memory', 503, 'node_full'],
     ['crashed', 502, 'instance_crashed'],
     ['killed', 502, 'instance_crashed'],
     ['stopped', 503, 'draining'],

@@ -28,13 +28,13 @@ const cases: readonly [string, Partial<ExitFacts>, string, string][] = [
   [
     'a kill by the kernel for the memory of all instances together',
     { exit: { code: undefined, signal: 'SIGKILL' }, memoryKill: { reached: 'budget', memoryMib: 900 } },
-    'out_of_memory',
+    'node_out_of_memory',
     "the node's memory budget of 900 MiB for all instances was used up; this instance was below its own limit of 64 MiB",
   ],
   [
     "a kill by the kernel for the machine's memory",
     { exit: { code: undefined, signal: 'SIGKILL' }, memoryKill: { reached: 'machine' } },
-    'out_of_memory',
+    'node_out_of_memory',
     "the machine's memory was used up; this instance was below its own limit of 64 MiB",
   ],
   [

@@ -191,7 +191,7 @@ describe('the budget of all instances', () => {
     // The small one asks for what is too much, and the kernel takes it from the larger.
     await ask(small.socketPath, '/60')
     expect(await large.exited).toMatchObject({
-      cause: 'out_of_memory',
+      cause: 'node_out_of_memory',
       message:
         "the node's memory budget of 160 MiB for all instances was used up; this instance was below its own limit of 128 MiB",
     })

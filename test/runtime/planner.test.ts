@@ -1,5 +1,6 @@
 /** Starts: when, how many, how many at a time; and versions that fail. */
 import { describe, expect, test } from 'vitest'
+import type { ExitCause } from '../../sdk/model/node-status.ts'
 import { specOf, Timeline } from './planner-timeline.ts'
 
 describe('starts', () => {
@@ -257,10 +258,16 @@ describe('versions that fail', () => {
     expect(node.status('a')?.reason).toContain('keeps failing')
   })
 
-  test('what the supervisor or a person ended is no crash', () => {
+  test.each([
+    [
+      'what the supervisor or a person ended',
+      ['stopped', 'killed', 'cpu_limit', 'killed', 'stopped', 'killed'],
+    ],
+    ['a victim of the node', Array.from({ length: 6 }, () => 'node_out_of_memory')],
+  ] as [string, ExitCause[]][])('%s is no crash', (_, causes) => {
     const node = new Timeline()
     node.head(specOf('a', { min: 1 }))
-    for (const cause of ['stopped', 'killed', 'cpu_limit', 'killed', 'stopped', 'killed'] as const) {
+    for (const cause of causes) {
       const [instance] = node.of('a')
       node.instances.delete(instance!.id)
       node.send({ type: 'ended', id: instance!.id, cause, message: cause, answered: 0 })
