@@ -4,7 +4,8 @@
  * would still have no more than the giver without it. So each move makes the shares more equal and none is undone.
  *
  * With more busy functions than places some would have none for ever. They take turns: who has none takes the place
- * of an instance that has been up for its turn, a longer one the heavier its function.
+ * of an instance that has been up for its turn, a longer one the heavier its function. So do versions of one function
+ * that has fewer places than versions: a canary's requests would else be refused for as long as the node is full.
  */
 import { type PlannedFunction, type PlannedInstance, type PlannedVersion } from './planner-records.ts'
 import { isOutdated, percentOf, presentOf, reserveOf } from './planner-records.ts'
@@ -44,7 +45,7 @@ export function inTurn(a: PlannedVersion, b: PlannedVersion): number {
   if (urgency !== 0) return urgency
   const none = Number(hasNone(b)) - Number(hasNone(a))
   if (none !== 0) return none
-  if (hasNone(a)) return hungrySinceMs(a) - hungrySinceMs(b)
+  if (hasNone(a)) return hungrySinceMs(a) - hungrySinceMs(b) || a.waitingSinceMs - b.waitingSinceMs
   const share = shareOf(a.fn, reserveOf(a)) - shareOf(b.fn, reserveOf(b))
   return Math.abs(share) > EPSILON_MIB ? share : a.waitingSinceMs - b.waitingSinceMs
 }
@@ -92,7 +93,7 @@ function mayTakeResting(
   if (rank === 0) return true
   const restMs = nowMs - instance.lastActiveMs
   const urgency = urgencyOf(taker)
-  const entitled = hasNone(taker) || isFairMove(taker, instance)
+  const entitled = hasNone(taker) || isFairMove(taker, instance) || isTurnOfSibling(taker, instance, nowMs)
   if (rank === 2) return urgency === WAITED_FOR && entitled
   if (urgency !== WAITED_FOR && restMs < AT_REST_MS) return false
   return entitled || urgency === MINIMUM || restMs >= KEPT_WARM_MS
@@ -113,7 +114,8 @@ export function chooseBusy(
     let rank = presentOf(version) > askedMinOf(version) ? 0 : 1
     if (!isFairMove(taker, instance, shortMib)) {
       const turnMs = TURN_MS * Math.min(TURN_WEIGHT_MAX, weightOf(version.fn))
-      if (!mayTakeTurn || nowMs - instance.upSinceMs < turnMs) continue
+      const hasHadTurn = nowMs - instance.upSinceMs >= turnMs
+      if (!(mayTakeTurn && hasHadTurn) && !isTurnOfSibling(taker, instance, nowMs)) continue
       rank += 2
     }
     if (rank > bestRank || (rank === bestRank && !givesBefore(instance, best!))) continue
@@ -139,6 +141,17 @@ function isFairMove(taker: PlannedVersion, instance: PlannedInstance, shortMib =
   }
   const movedMib = Math.max(shortMib, instance.chargedMib)
   return shareOf(taker.fn, reserveOf(taker)) <= shareOf(giver, -movedMib) + EPSILON_MIB
+}
+
+/** Between versions of one function: whoever has nothing, from the only one of another that has been up for its turn. */
+function isTurnOfSibling(taker: PlannedVersion, instance: PlannedInstance, nowMs: number): boolean {
+  return (
+    instance.version.fn === taker.fn &&
+    instance.version !== taker &&
+    presentOf(taker) + taker.starting === 0 &&
+    nowMs - taker.waitingSinceMs >= TURN_WAIT_MS &&
+    nowMs - instance.upSinceMs >= TURN_MS
+  )
 }
 
 function hasNone(taker: PlannedVersion): boolean {

@@ -67,6 +67,8 @@ function makeRoom(node: NodeState, taker: PlannedVersion, needMib: number, nowMs
   if (busy === undefined) return false
   taker.fn.awaited = busy
   busy.leavesFor = taker.fn
+  // Whatever else it waits for, its turn is over.
+  busy.version.waitingSinceMs = nowMs
   node.drain(busy, explainMove(taker, busy.version.fn))
   return true
 }

@@ -234,6 +234,26 @@ describe('who holds more than its share gives way', () => {
     node.run(1_000)
     expect([node.of('a', 'a1').length, node.of('a', 'a2').length]).toEqual([1, 1])
   })
+
+  test('two versions of a function that has one place take turns, whatever waits for them', () => {
+    for (const queued of [1, 50]) {
+      const node = nodeOf(2)
+      const half = { percent: 50 }
+      node.head({ ...placed('a'), ...half }, { ...placed('a'), ...half, versionId: 'a2' }, placed('b'))
+      node.requests('b', 1, 50)
+      node.run(1_000)
+      const upMs = { a1: 0, a2: 0 }
+      for (let step = 0; step < 300; step++) {
+        node.requests('a', 1, queued)
+        node.requests('a', 1, queued, 'a2')
+        node.run(100)
+        for (const id of ['a1', 'a2'] as const) upMs[id] += node.of('a', id).length * 100
+      }
+      // Half a minute of one place, less what the changes take.
+      expect(Math.min(upMs.a1, upMs.a2)).toBeGreaterThan(10_000)
+      expect(node.of('b')).toHaveLength(1)
+    }
+  })
 })
 
 describe('who finds no place', () => {
