@@ -55,7 +55,11 @@ export class VersionMeter {
     // A WebSocket is counted, but how long it lasts says nothing about how fast its function is.
     const isTunnel = status === 101
     if (!isTunnel) this.#total.observe(record.totalMs)
-    if (functionMs === undefined) return
+    if (functionMs === undefined) {
+      // The longest waits of all are those that were in vain.
+      if (error === 'queue_timeout' || error === 'node_full') this.#queue.observe(record.queueMs)
+      return
+    }
     if (!isTunnel) this.#function.observe(functionMs)
     if (cold) {
       this.#coldStarts++

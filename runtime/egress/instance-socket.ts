@@ -283,7 +283,7 @@ export class InstanceSocket {
     const { made, sharing } = this.budget
     return new IsolaError(
       'subrequest_limit_exceeded',
-      `function "${functionName}" has made ${made} outgoing requests for ${sharing === 1 ? 'one request' : `${sharing} requests at the same time`} ` +
+      `function "${functionName}" has made ${made} outgoing requests for ${sharing === 1 ? 'one request' : `${sharing} requests that ran together or one right after the other`} ` +
         `and its limit is ${limit} for each: make fewer, or raise the limit with: ` +
         `isola limits ${functionName} --subrequests N`,
       { details: { limit, made, requests: sharing } },

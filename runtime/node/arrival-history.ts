@@ -1,6 +1,6 @@
 /**
  * What `idle: auto` has learnt of each function's arrivals, kept through restarts: one file in the data directory,
- * replaced whole. What is lost with a kill is a minute of learning, and a damaged file all of it: never the node.
+ * replaced whole. What is lost with a kill is ten seconds of learning, and a damaged file all of it: never the node.
  */
 import { readFileSync } from 'node:fs'
 import { rename, rm, writeFile } from 'node:fs/promises'
@@ -17,7 +17,7 @@ export interface ArrivalPlanner {
   importHistory(json: unknown): void
 }
 
-const SAVE_EVERY_MS = 60_000
+const SAVE_EVERY_MS = 10_000
 
 export class ArrivalHistory {
   readonly #options: ArrivalHistoryOptions

@@ -306,8 +306,13 @@ function sumName({ functionName, versionId }: Pick<InstanceSample, 'functionName
 function sumsOf({ requests, refusals, coldStarts, responseBytes }: VersionMetrics): number[] {
   const total = (counts: readonly { readonly count: number }[]): number =>
     counts.reduce((sum, { count }) => sum + count, 0)
-  return [total(requests), total(refusals), coldStarts, responseBytes]
+  // Nobody is charged for a visitor who left before there was an answer.
+  const answered = requests.filter(({ status }) => status !== CLIENT_CLOSED)
+  return [total(answered), total(refusals), coldStarts, responseBytes]
 }
+
+/** As the router counts a client that went before there was a status. */
+const CLIENT_CLOSED = 499
 
 /** Sums of fractions have long tails. */
 function rounded(numbers: UsageNumbers): UsageNumbers {

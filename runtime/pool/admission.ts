@@ -83,8 +83,19 @@ export class Admission {
     }
     return {
       code: 'rate_limited',
-      message: `function "${this.#functionName}" takes ${ratePerS} requests a second (burst ${this.#capacity}) and has had them: send fewer, or raise its rate`,
+      message: `function "${this.#functionName}" takes ${rateText(ratePerS)} (burst ${this.#capacity}) and has had them: send fewer, or raise its rate`,
       retryAfterS: Math.max(1, Math.ceil((1 - this.#tokens) / ratePerS)),
     }
   }
+}
+
+/** In the unit in which it is a number to read: 0.0028 a second are 10 an hour. */
+function rateText(ratePerS: number): string {
+  if (ratePerS >= 1) return `${ratePerS} requests a second`
+  const perMin = ratePerS * 60
+  return perMin >= 1 ? `${round(perMin)} requests a minute` : `${round(perMin * 60)} requests an hour`
+}
+
+function round(value: number): number {
+  return Math.round(value * 1_000) / 1_000
 }

@@ -35,7 +35,7 @@ export interface VersionMetrics {
   readonly errors?: readonly { readonly code: ErrorCode; readonly count: number }[]
   /** From the head of the request to the end of its response. */
   readonly total: Histogram
-  /** Waiting for a slot, cold starts left out. */
+  /** Waiting for a slot, also in vain; cold starts left out. */
   readonly queue: Histogram
   /** Waiting for a slot, of requests that an instance was started for. */
   readonly coldStart: Histogram

@@ -3,7 +3,7 @@ export interface UsageHour {
   readonly functionName: string
   /** Begin of the hour: ISO 8601, UTC, e.g. `2026-11-21T14:00:00.000Z`. */
   readonly hour: string
-  /** That were answered, by the function or by isola in its name, refusals left out. */
+  /** That were answered, by the function or by isola in its name: neither refusals nor clients that left before. */
   readonly requests: number
   /** Requests that were refused for the function's own limits or the node's. */
   readonly refused: number

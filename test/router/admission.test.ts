@@ -31,7 +31,7 @@ describe('a rate:', () => {
     expect(await statusesOf(router, 3)).toEqual([204, 204, 204])
     const response = await router.ask(get(router, '/late'))
     expect([response.status, errorOf(response).code]).toEqual([429, 'rate_limited'])
-    expect(errorOf(response).message).toMatch(/"hello" takes 0\.01 requests a second \(burst 3\)/)
+    expect(errorOf(response).message).toMatch(/"hello" takes 36 requests an hour \(burst 3\)/)
     expect(Number(response.headers['retry-after'])).toBeGreaterThan(90)
     expect(instance.received()).not.toContain('/late')
     const { lines } = await router.agent.heard('log', ({ lines }) =>

@@ -101,7 +101,10 @@ describe('what the router counts is what was sent:', () => {
       { code: 'queue_timeout', count: 1 },
     ])
     expect(version.errors).toEqual([{ code: 'response_too_large', count: 1 }])
+    // The one that waited in vain, and the one that was served.
     expect([count(version.total.counts), count(version.function.counts)]).toEqual([4, 1])
+    expect(count(version.queue.counts)).toBe(2)
+    expect(version.queue.sumS).toBeGreaterThanOrEqual(0.3)
     const { metrics } = await router.agent.heard(
       'metrics',
       ({ metrics }) => metrics.unrouted.reduce((sum, { count }) => sum + count, 0) === 3,

@@ -144,3 +144,14 @@ test('the mean of those present is exact, also for who came and went between two
     }),
   )
 })
+
+test('a slow rate is named in the unit in which it was meant', () => {
+  for (const [ratePerS, text] of [
+    [0.5, '30 requests a minute'],
+    [10 / 3_600, '10 requests an hour'],
+  ] as const) {
+    const slow = admission({ ratePerS })
+    slow.enter(0)
+    expect(slow.enter(0)?.message).toContain(`takes ${text} (burst 1)`)
+  }
+})

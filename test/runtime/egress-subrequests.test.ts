@@ -185,7 +185,7 @@ describe('requests at the same time', () => {
     const beyond = send(socketPath, target)
     await untilHeld(egress)
     await reports.tellAll()
-    expect(errorOf(await beyond).message).toContain('6 outgoing requests for 3 requests at the same time')
+    expect(errorOf(await beyond).message).toContain('6 outgoing requests for 3 requests that ran together')
   })
 
   test('are held in no greater number than an instance may have open', async () => {

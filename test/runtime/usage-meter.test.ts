@@ -38,6 +38,8 @@ describe('what is counted', () => {
             { status: 200, cold: false, count: 7 },
             { status: 200, cold: true, count: 2 },
             { status: 429, cold: false, count: 3 },
+            // Clients that left before there was an answer.
+            { status: 499, cold: false, count: 5 },
           ],
           refusals: [{ code: 'rate_limited', count: 3 }],
           errors: [{ code: 'function_threw', count: 1 }],
