@@ -1,4 +1,7 @@
-/** From a blank and a version to a running instance; or to `start_failed` with the function's own message. */
+/**
+ * From a blank and a version to a running instance; or to `start_failed` with the function's own message, which counts
+ * against the version: what failed for the node's reasons is `internal` or `node_full`.
+ */
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { Version } from '../../sdk/model/function.ts'
@@ -36,14 +39,15 @@ export async function startInstance(options: InstanceStart): Promise<IsolateInst
     failure = await Promise.race([becomeReady(options, ending.reason), ending.reason])
     if (failure === undefined) return takeUp(options)
   } catch (error) {
-    failure = () => (error as Error).message
+    failure = nodeFault(error)
   } finally {
     ending.cancel()
     clearTimeout(boost)
   }
-  const message = `function "${version.functionName}" did not start: ${await abandon(blank, failure)}`
+  const { code, message: why } = await abandon(blank, failure)
+  const message = `function "${version.functionName}" did not start: ${why}`
   log(instanceLine(version, blank.home.id, message))
-  throw new IsolaError('start_failed', message)
+  throw new IsolaError(code, message)
 }
 
 export function attachOutput(options: {
@@ -74,7 +78,20 @@ export function attachOutput(options: {
 }
 
 /** Undefined once it may get its first request; else what is wrong, to be asked after the output was read. */
-type Failure = (() => string) | undefined
+type Failure = (() => Fault) | undefined
+
+interface Fault {
+  readonly code: 'start_failed' | 'node_full' | 'internal'
+  readonly message: string
+}
+
+function versionFault(message: string): Fault {
+  return { code: 'start_failed', message }
+}
+
+function nodeFault(error: unknown): () => Fault {
+  return () => ({ code: 'internal', message: (error as Error).message })
+}
 
 function configure({ blank, version, limits, cpus, loaded, egress, log }: InstanceStart): void {
   const { home } = blank
@@ -87,20 +104,27 @@ function configure({ blank, version, limits, cpus, loaded, egress, log }: Instan
 async function becomeReady({ blank, version }: InstanceStart, ended: Promise<Failure>): Promise<Failure> {
   const { home } = blank
   await blank.listening(['http', 'control'])
+  let handlers: readonly string[]
   try {
     home.pinSockets()
-    const { handlers } = await askGuest(home.controlSocket, INSTANCE_LIMITS.startTimeoutMs)
-    await home.egressReady
-    if (handlers.includes('fetch')) return undefined
+    ;({ handlers } = await askGuest(home.controlSocket, INSTANCE_LIMITS.startTimeoutMs))
   } catch (error) {
     // Its end is told a moment later than its connections break, and explains them.
     const patience = new Promise<Failure>((resolve) => {
-      setTimeout(() => resolve(() => (error as Error).message), INSTANCE_LIMITS.exitPollMs)
+      setTimeout(() => resolve(() => versionFault((error as Error).message)), INSTANCE_LIMITS.exitPollMs)
     })
     return Promise.race([ended, patience])
   }
+  try {
+    await home.egressReady
+  } catch (error) {
+    return nodeFault(error)
+  }
+  if (handlers.includes('fetch')) return undefined
   return () =>
-    `${version.content.mainModule} has no fetch handler: write \`export default { fetch(request, env, ctx) { … } }\` in it`
+    versionFault(
+      `${version.content.mainModule} has no fetch handler: write \`export default { fetch(request, env, ctx) { … } }\` in it`,
+    )
 }
 
 /** Settles when the process ends or the time is over. */
@@ -112,9 +136,10 @@ function watchEnding({ blank, limits, startTimeoutMs }: InstanceStart): {
   let timer: NodeJS.Timeout | undefined
   const reason = new Promise<Failure>((resolve) => {
     timer = setTimeout(() => {
-      resolve(
-        () =>
+      resolve(() =>
+        versionFault(
           `not ready after ${startTimeoutMs} ms: look for an endless loop or long work outside of the fetch handler`,
+        ),
       )
     }, startTimeoutMs)
     void process.exited.then((exit) => {
@@ -123,7 +148,9 @@ function watchEnding({ blank, limits, startTimeoutMs }: InstanceStart): {
         const errors = home.logs.lastErrors()
         const memoryKill = home.cgroup?.memoryKill()
         const report = reportExit({ exit, requested: undefined, memoryKill, errors, limits })
-        return report.cause === 'crashed' && errors !== '' ? describeStartFailure(errors) : report.message
+        const { cause, message } = report
+        if (cause === 'node_out_of_memory') return { code: 'node_full', message }
+        return versionFault(cause === 'crashed' && errors !== '' ? describeStartFailure(errors) : message)
       })
     })
   })
@@ -149,13 +176,13 @@ function takeUp({ blank, version, limits, log }: InstanceStart): IsolateInstance
   return createInstance({ home, process, version, startedAtMs, limits, log })
 }
 
-/** Leaves nothing of it; the message is made in between, when all output was read and the cgroup still counts. */
-async function abandon({ home, process }: Blank, failure: Failure): Promise<string> {
+/** Leaves nothing of it; the fault is made in between, when all output was read and the cgroup still counts. */
+async function abandon({ home, process }: Blank, failure: () => Fault): Promise<Fault> {
   process.signal('SIGKILL')
   home.cgroup?.kill()
   await process.exited
   home.logs.drain()
-  const message = failure?.() ?? ''
+  const fault = failure()
   await home.clear()
-  return message
+  return fault
 }

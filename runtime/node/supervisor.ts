@@ -5,7 +5,7 @@ import type { ExitCause, InstanceState, ScalingStatus } from '../../sdk/model/no
 import type { Head, Version } from '../../sdk/model/function.ts'
 import { scheduledMin } from '../control/schedule.ts'
 import type { ExitReport, Instance, InstanceDriver } from '../pool/driver.ts'
-import type { FoundInstance, NodeAction, NodeBudget, NodeEvent } from '../pool/node-events.ts'
+import type { FoundInstance, NodeAction, NodeBudget, NodeEvent, StartFault } from '../pool/node-events.ts'
 import { Planner } from '../pool/planner.ts'
 import type {
   AgentToRouter,
@@ -246,12 +246,7 @@ export class Supervisor {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       this.#options.onEvent(`function "${functionName}" version ${versionId} did not start: ${message}`)
-      this.#plan({
-        type: 'start-failed',
-        startId,
-        full: isIsolaError(error) && error.code === 'node_full',
-        message,
-      })
+      this.#plan({ type: 'start-failed', startId, fault: faultOf(error), message })
       return
     }
     const held = this.#hold(instance)
@@ -364,6 +359,13 @@ export class Supervisor {
 
 function addressOf({ id, functionName, versionId, socketPath, freezer }: Instance): InstanceAddress {
   return { id, functionName, versionId, socketPath, ...(freezer !== undefined && { freezer }) }
+}
+
+/** What is not plainly the version's own is ours: it may be a bucket that does not answer, for every version alike. */
+function faultOf(error: unknown): StartFault {
+  const code = isIsolaError(error) ? error.code : undefined
+  if (code === 'node_full') return 'full'
+  return code === 'start_failed' || code === 'version_refused' ? 'version' : 'node'
 }
 
 function foundOf({ id, functionName, versionId, memoryMib }: Instance): FoundInstance {

@@ -21,7 +21,8 @@ export interface InstanceDriver {
 
   /**
    * A running instance of `version`, ready for its first request. Throws `start_failed` with the function's own
-   * message (a syntax error, a throw at load, no fetch handler, a start that takes over `startTimeoutMs`).
+   * message (a syntax error, a throw at load, no fetch handler, a start that takes over `startTimeoutMs`), and
+   * `version_refused` for what could never start. Every other code is the node's own fault, `node_full` for want of room.
    */
   start(version: Version, options?: Partial<StartOptions>): Promise<Instance>
 
@@ -37,6 +38,9 @@ export interface InstanceDriver {
   /** Ends blanks and helpers, and every instance not yet stopped. Leaves no process behind. */
   close(): Promise<void>
 }
+
+/** `first` to be ended, before any other; `last`: only if nothing else is left. */
+export type MemoryRank = 'first' | 'ordinary' | 'last'
 
 export interface StartOptions {
   /** In force now. @default what the version asks for, else `DEFAULT_FUNCTION_LIMITS` */
@@ -63,6 +67,8 @@ export interface Instance {
 
   /** Its share of the processors relative to other instances; 100 is ordinary. Does nothing where the machine cannot. */
   setCpuWeight(weight: number): void
+  /** Whom the kernel ends where instances together have used up the node's memory. Does nothing where the machine cannot. */
+  setMemoryRank(rank: MemoryRank): void
   /** Synchronous and cheap: read by the watchdog many times a second. Zeroes once the instance is gone. */
   usage(): { readonly cpuMs: number; readonly memoryBytes: number }
   /** `waitUntil` promises not yet settled; 0 if the instance does not answer within a second, and at once if it is frozen. */

@@ -34,6 +34,9 @@ export interface FoundInstance {
   readonly memoryMib?: number
 }
 
+/** Whose fault a failed start is. `full`: the machine has no place for any now. Only `version` counts against the version. */
+export type StartFault = 'version' | 'node' | 'full'
+
 export type NodeEvent =
   /** Replaces all versions. Instances of a function that is not among them at all go at once. */
   | { readonly type: 'head'; readonly versions: readonly VersionSpec[] }
@@ -58,11 +61,10 @@ export type NodeEvent =
       /** As of `FoundInstance`. */
       readonly memoryMib?: number
     }
-  /** `full`: no place on the machine for it now; otherwise the version's own fault. */
   | {
       readonly type: 'start-failed'
       readonly startId: number
-      readonly full: boolean
+      readonly fault: StartFault
       readonly message: string
     }
   /** Once a second, of every instance. `cpuShare`: of one core since the last. */
@@ -108,7 +110,7 @@ export type NodeAction =
   | { readonly type: 'pause'; readonly id: string }
   /** Drain, wait for `waitUntil` work, stop. Answered by `ended`, in the end. */
   | { readonly type: 'retire'; readonly id: string; readonly reason: string }
-  /** Who waits for the version waits for a place on the node: the reason goes into the refusal at the deadline. */
+  /** Who waits for the version waits for the node, not for the version: the reason goes into the refusal at the deadline. */
   | { readonly type: 'delay'; readonly versionId: string; readonly reason: string }
   /** Nobody can be served by the version for now. */
   | {

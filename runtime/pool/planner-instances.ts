@@ -9,8 +9,8 @@ import type { NodeState } from './planner-state.ts'
 
 type EventOf<Type extends NodeEvent['type']> = Extract<NodeEvent, { readonly type: Type }>
 
-/** After a start for which a driver had no place. */
-const FULL_MS = 1_000
+/** After a start that failed for the node's reasons. */
+const NODE_FAULT_MS = 1_000
 /** A trial start's instance whose function is not deployed by then leaves. */
 const TRIAL_MS = 10_000
 
@@ -36,16 +36,23 @@ export function onStarted(node: NodeState, event: EventOf<'started'>, nowMs: num
 
 export function onStartFailed(
   node: NodeState,
-  { startId, full, message }: EventOf<'start-failed'>,
+  { startId, fault, message }: EventOf<'start-failed'>,
   nowMs: number,
 ): void {
   const { version } = node.endStart(startId)
-  if (full) {
-    node.fullUntilMs = nowMs + FULL_MS
-  } else {
-    const retryAfterMs = node.crashLoops.onStartFailed(version.id, message, nowMs)
-    const what = `function "${version.fn.name}" did not start: ${message}`
-    refuse(node, version, { code: 'start_failed', message: what, retryAfterMs }, nowMs)
+  switch (fault) {
+    case 'full':
+      node.fullUntilMs = nowMs + NODE_FAULT_MS
+      break
+    case 'node':
+      version.startAfterMs = nowMs + NODE_FAULT_MS
+      version.obstacle = `the node could not start one and tries again every second: ${message}`
+      break
+    case 'version': {
+      const retryAfterMs = node.crashLoops.onStartFailed(version.id, message, nowMs)
+      const what = `function "${version.fn.name}" did not start: ${message}`
+      refuse(node, version, { code: 'start_failed', message: what, retryAfterMs }, nowMs)
+    }
   }
   scale(node, version, nowMs)
   node.forget(version)

@@ -6,13 +6,12 @@
  * for another; what lies beyond all promises is for everybody.
  */
 import { chooseBusy, chooseResting, explainMove, inTurn } from './fair-share.ts'
-import { mib } from './planner-scale.ts'
+import { mib, tellDelay } from './planner-scale.ts'
 import { reserveOf, type PlannedVersion } from './planner-records.ts'
 import { type NodeState } from './planner-state.ts'
 
 /** Of those who wait at a time; the rest is looked at when these have their place. */
 const SEARCHES_MAX = 16
-const DELAY_TOLD_EVERY_MS = 1_000
 /** Sums of fractions. */
 const EPSILON_MIB = 1e-6
 
@@ -81,9 +80,7 @@ function delay(node: NodeState, version: PlannedVersion, nowMs: number): void {
       : `the node is full: ${mib(node.chargedMib)} of ${mib(budget.memoryMib)} are taken by ${instanceById.size} instances`
   const coming = node.leavingMib > 0 ? `, ${mib(node.leavingMib)} of them by instances that leave` : ''
   version.obstacle = `${full}${coming}, and another of "${version.fn.name}" needs ${mib(reserveOf(version))}`
-  if (version.queued === 0 || nowMs - version.delayToldAtMs < DELAY_TOLD_EVERY_MS) return
-  version.delayToldAtMs = nowMs
-  node.act({ type: 'delay', versionId: version.id, reason: version.obstacle })
+  tellDelay(node, version, version.obstacle, nowMs)
 }
 
 /** Instances have grown beyond the budget: what rests goes, so that the machine need not choose. */

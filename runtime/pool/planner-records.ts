@@ -48,6 +48,8 @@ export interface PlannedVersion {
   missing: number
   waitingSinceMs: number
   delayToldAtMs: number
+  /** A start failed for the node's reasons: none before. */
+  startAfterMs: number
   /** Why it has not got what it wants. */
   obstacle: string | undefined
 }
@@ -145,6 +147,7 @@ export function newVersion(id: string, fn: PlannedFunction): PlannedVersion {
     missing: 0,
     waitingSinceMs: 0,
     delayToldAtMs: -Infinity,
+    startAfterMs: -Infinity,
     obstacle: undefined,
   }
 }

@@ -25,6 +25,7 @@ const UNLOAD_MS = 5_000
 const CPU_FULL = 0.9
 /** An instance that can never have a place is not asked for again so long. */
 const NEVER_FITS_RETRY_MS = 10_000
+const DELAY_TOLD_EVERY_MS = 1_000
 
 export function idleMsOf(version: PlannedVersion): number {
   const { idleMs } = policyOf(version)
@@ -134,6 +135,11 @@ function allowed(node: NodeState, version: PlannedVersion, missing: number, nowM
     )
     return 0
   }
+  if (nowMs < version.startAfterMs) {
+    // What exactly is for the operator: it may name files and addresses of the node.
+    tellDelay(node, version, 'it could not start one and tries again every second, see its log', nowMs)
+    return 0
+  }
   const allowance = node.crashLoops.check(version.id, nowMs)
   if (allowance.type === 'any') {
     // Who waited for a place before waits for the same reason still.
@@ -157,6 +163,13 @@ function allowed(node: NodeState, version: PlannedVersion, missing: number, nowM
     nowMs,
   )
   return 0
+}
+
+/** Who waits goes on waiting, and is told why at the deadline. */
+export function tellDelay(node: NodeState, version: PlannedVersion, reason: string, nowMs: number): void {
+  if (version.queued === 0 || nowMs - version.delayToldAtMs < DELAY_TOLD_EVERY_MS) return
+  version.delayToldAtMs = nowMs
+  node.act({ type: 'delay', versionId: version.id, reason })
 }
 
 export function refuse(

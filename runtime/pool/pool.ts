@@ -326,7 +326,7 @@ export class InstancePool {
     if (this.#delay !== undefined) {
       return {
         code: 'node_full',
-        message: `no instance of function "${functionName}" had room within ${queueTimeoutMs} ms, and the node has no place for another: ${this.#delay}`,
+        message: `no instance of function "${functionName}" had room within ${queueTimeoutMs} ms, and the node has started no other: ${this.#delay}`,
       }
     }
     return {

@@ -54,7 +54,7 @@ export type AgentToRouter =
       /** Until then requests are refused at once, without asking again. */
       readonly retryAfterMs: number
     }
-  /** The node has no place for another instance: whoever waits goes on waiting, and the refusal at the deadline says so. */
+  /** The node can start no other instance for now: whoever waits goes on waiting, and the refusal at the deadline says so. */
   | { readonly type: 'start-delayed'; readonly versionId: string; readonly message: string }
   /** Stop accepting, finish what is in flight until the deadline, say `drained`, exit. */
   | { readonly type: 'shutdown'; readonly timeoutMs: number }

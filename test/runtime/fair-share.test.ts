@@ -393,7 +393,7 @@ describe('who finds no place', () => {
     node.startMs = Infinity
     node.head(placed('a', { max: 1 }), placed('b', { max: 1 }))
     node.need('a')
-    const actions = node.failStart(node.pending.shift()!, 'no uid is free', true)
+    const actions = node.failStart(node.pending.shift()!, 'no uid is free', 'full')
     expect(actions).toContainEqual({
       type: 'delay',
       versionId: 'a1',
@@ -407,7 +407,7 @@ describe('who finds no place', () => {
     node.need('b')
     const [a, b] = node.pending.splice(0)
     const first = node.answerStart(a!)
-    node.failStart(b!, 'no uid is free', true)
+    node.failStart(b!, 'no uid is free', 'full')
     expect(node.pending).toHaveLength(0)
     node.requests('a', 0)
     node.stop(first)

@@ -172,12 +172,12 @@ describe('a version that does not start is refused with its own message, and lea
     expect(readdirSync(join(t.runDirectory, 'i'))).toEqual([])
   })
 
-  test('an egress proxy that cannot listen fails the start, by name', async () => {
+  test("an egress proxy that cannot listen fails the start, by name and as the node's own fault", async () => {
     const listen = (): Promise<void> => Promise.reject(new Error('egress is down'))
     const other = await testDriver({ egress: { ...t.egress, listen } })
     try {
       await expect(other.driver.start(versionOf({ main: HELLO }))).rejects.toMatchObject({
-        code: 'start_failed',
+        code: 'internal',
         message: expect.stringContaining('egress is down') as string,
       })
     } finally {

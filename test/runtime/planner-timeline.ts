@@ -2,7 +2,7 @@
  * A node in virtual time around a real planner: starts take `startMs`, who retires ends when nothing is in flight, and
  * every 100 ms there is a load report of what is in flight and a tick. Tests say what requests there are and when.
  */
-import type { NodeAction, NodeEvent, VersionSpec } from '../../runtime/pool/node-events.ts'
+import type { NodeAction, NodeEvent, StartFault, VersionSpec } from '../../runtime/pool/node-events.ts'
 import { Planner, type PlannerOptions } from '../../runtime/pool/planner.ts'
 import { DEFAULT_POLICY, type PolicyPatch } from '../../sdk/model/policy.ts'
 import type { ScalingStatus } from '../../sdk/model/node-status.ts'
@@ -156,8 +156,8 @@ export class Timeline {
     return instance
   }
 
-  failStart(start: ActionOf<'start'>, message: string, full = false): readonly NodeAction[] {
-    return this.send({ type: 'start-failed', startId: start.startId, full, message })
+  failStart(start: ActionOf<'start'>, message: string, fault: StartFault = 'version'): readonly NodeAction[] {
+    return this.send({ type: 'start-failed', startId: start.startId, fault, message })
   }
 
   crash(instance: TimelineInstance, answered: number): readonly NodeAction[] {

@@ -91,7 +91,7 @@ describe('starts', () => {
     expect(node.pending).toHaveLength(2)
     node.answerStart(node.pending.shift()!)
     expect(node.pending).toHaveLength(2)
-    node.failStart(node.pending.shift()!, 'no place', true)
+    node.failStart(node.pending.shift()!, 'no place', 'full')
     expect(node.pending).toHaveLength(1)
   })
 
@@ -244,6 +244,33 @@ describe('versions that fail', () => {
     expect(node.pending).toHaveLength(0)
     node.run(3_000)
     expect(node.pending).toHaveLength(1)
+  })
+
+  test("is tried again every second where it is the node's fault, and is not held against the version", () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a'))
+    node.requests('a', 0, 1)
+    node.run(100)
+    const startedAtMs: number[] = []
+    for (let step = 0; step < 100; step++) {
+      for (const start of node.pending.splice(0)) {
+        startedAtMs.push(node.nowMs)
+        node.failStart(start, 'the bucket at 10.0.0.7 does not answer', 'node')
+        expect(node.status('a')?.reason).toContain('the bucket at 10.0.0.7 does not answer')
+      }
+      node.run(100)
+    }
+    expect(startedAtMs).toEqual(Array.from({ length: 10 }, (_, second) => 100 + second * 1_000))
+    expect(node.actions('refuse')).toEqual([])
+    // Whoever waits is told so, and nothing of the node's inside.
+    const delays = node.actions('delay')
+    expect(delays.length).toBeGreaterThanOrEqual(9)
+    expect(delays[0]!.reason).toBe('it could not start one and tries again every second, see its log')
+    node.answerStart(node.pending.shift()!)
+    node.requests('a', 1)
+    node.crash(node.of('a')[0]!, 0)
+    expect(node.actions('refuse')).toEqual([])
   })
 
   test('an instance that still serves goes on, and nobody is refused while it does', () => {

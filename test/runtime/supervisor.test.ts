@@ -107,6 +107,38 @@ describe('the supervisor', () => {
     expect(node.events).toEqual([expect.stringContaining('SyntaxError: a line')])
   })
 
+  test.each([
+    ['internal', new IsolaError('internal', 'the egress proxy did not open a socket')],
+    ['blob_missing', new IsolaError('blob_missing', 'no such module')],
+    ['no code', new Error('connect ECONNREFUSED')],
+  ])(
+    'lets requests wait where a start fails with %s, which is not the fault of the version',
+    async (_, error) => {
+      await node.supervisor.start()
+      node.apply({}, 'a')
+      node.startError = error
+      for (let second = 0; second < 5; second++) {
+        node.need('a', 1)
+        await pass(1_100)
+      }
+      expect(node.toldOf('start-refused')).toEqual([])
+      expect(node.toldOf('start-delayed').length).toBeGreaterThan(2)
+      node.startError = undefined
+      node.need('a', 1)
+      await pass(1_100)
+      expect(node.alive('a')).toHaveLength(1)
+    },
+  )
+
+  test('refuses at once what no workerd would load', async () => {
+    await node.supervisor.start()
+    node.apply({}, 'a')
+    node.startError = new IsolaError('version_refused', 'module "x" has no body')
+    node.need('a', 1)
+    await pass(1)
+    expect(node.toldOf('start-refused')).toEqual([expect.objectContaining({ code: 'start_failed' })])
+  })
+
   test('lets requests wait where the machine has no place, and tells the router why', async () => {
     await node.supervisor.start()
     node.apply({}, 'a')

@@ -263,7 +263,7 @@ const BROKEN: readonly {
     variant: 'a planner that takes every failed start for a full machine',
     property: 'what is broken is tried seldom',
     family: 'broken',
-    parts: deaf((event) => (event.type === 'start-failed' ? { ...event, full: true } : event)),
+    parts: deaf((event) => (event.type === 'start-failed' ? { ...event, fault: 'full' } : event)),
   },
   {
     variant: 'an agent that gives up on what it started before',

@@ -208,7 +208,7 @@ export class SimulatedAgent {
       },
       onFailed: ({ full, message }) => {
         this.#world.observe({ type: 'start-failed', id, versionId, full })
-        this.#on({ type: 'start-failed', startId, full, message })
+        this.#on({ type: 'start-failed', startId, fault: full ? 'full' : 'version', message })
       },
     })
     this.#world.observe({ type: 'start', id, functionName, versionId, reason })
