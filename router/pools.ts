@@ -28,6 +28,7 @@ export interface PoolsOptions {
   readonly metrics: Metrics
   /** In all queues together. */
   readonly waitingRequestsMax: number
+  readonly startDelayKeptMs: number
   /** Returns false where no agent listens: it will hear of it when it asks again. */
   send(message: RouterToAgent): boolean
   /** A draining instance has nothing in flight. */
@@ -148,7 +149,7 @@ export class Pools {
         break
       }
       case 'start-delayed':
-        this.#servedByVersionId.get(message.versionId)?.pool.delay(message.message)
+        this.#delay(message.versionId, message.message)
         break
       case 'instance-pause': {
         const { id, started } = message
@@ -158,6 +159,12 @@ export class Pools {
       }
       default:
     }
+  }
+
+  /** The agent repeats it every second for as long as it holds, and does not say when it has ended. */
+  #delay(versionId: string, reason: string): void {
+    const untilMs = performance.now() + this.#options.startDelayKeptMs
+    this.#servedByVersionId.get(versionId)?.pool.delay(reason, untilMs)
   }
 
   /** No connection to it can be made: nothing new for it until the agent has looked. What runs on it may go on. */

@@ -43,11 +43,12 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
   const send = (message: RouterToAgent): boolean => agent.send(message)
   const metrics = new Metrics({ epoch: randomUUID(), retiredKeptMs: limits.retiredMeterKeptMs })
   const closeIdle = (instance: PooledInstance): void => links.find(instance)?.closeIdle()
-  const { waitingRequestsMax } = limits
+  const { waitingRequestsMax, startDelayKeptMs } = limits
   const pools = new Pools({
     send,
     metrics,
     waitingRequestsMax,
+    startDelayKeptMs,
     warn,
     onDrained: closeIdle,
     onPause: closeIdle,

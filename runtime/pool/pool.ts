@@ -104,8 +104,8 @@ export class InstancePool {
   #tail: QueuedWaiter | undefined
   #queued = 0
   #refusal: (Refusal & { untilMs: number }) | undefined
-  /** Why the node has no place for another instance, since it was last said. */
-  #delay: string | undefined
+  /** Why the node has started no other instance, and how long that is believed. */
+  #delay: { readonly reason: string; readonly untilMs: number } | undefined
 
   constructor(options: PoolOptions) {
     this.functionName = options.functionName
@@ -188,11 +188,15 @@ export class InstancePool {
       }
       this.#refusal = undefined
     }
-    if (this.#queued >= this.policy.queue) {
+    const { queue, concurrency } = this.policy
+    // Those whom the first instance will take at once wait for its start, not for a slot: without them a function with
+    // a queue of 0 would never have an instance.
+    const room = this.#hasInstance() ? queue : Math.max(queue, concurrency)
+    if (this.#queued >= room) {
       return {
         refusal: {
           code: 'queue_full',
-          message: `${this.#queued} requests already wait for function "${this.functionName}" (queue ${this.policy.queue})`,
+          message: `${this.#queued} requests already wait for function "${this.functionName}" (queue ${queue})`,
         },
       }
     }
@@ -290,14 +294,14 @@ export class InstancePool {
   /** No instance can be had for now: all waiters are refused, and new ones until `untilMs`. */
   refuse(refusal: Refusal, untilMs: number): void {
     // Instances that run go on serving; only where there is none is waiting hopeless.
-    if (this.#instances.some(({ draining }) => !draining)) return
+    if (this.#hasInstance()) return
     this.#refusal = { ...refusal, untilMs }
     this.refuseWaiting(refusal)
   }
 
-  /** The node has no place for another instance for now: who waits goes on waiting, and learns it at the deadline. */
-  delay(reason: string): void {
-    this.#delay = reason
+  /** The node starts no other instance for now: who waits goes on waiting, and learns it at a deadline before `untilMs`. */
+  delay(reason: string, untilMs: number): void {
+    this.#delay = { reason, untilMs }
   }
 
   /** Refuses those who wait now, and only those. */
@@ -315,18 +319,22 @@ export class InstancePool {
     // As the policy is now: with a deadline of its own, who came after it was lowered would wait behind who came before.
     while (this.#head !== undefined && this.#head.sinceMs + this.policy.queueTimeoutMs <= nowMs) {
       const waiter = this.#shift()
-      waiter?.onRefusal(this.#lateness())
+      waiter?.onRefusal(this.#lateness(nowMs))
     }
     if (this.#queued > 0) this.#onNeed(this)
   }
 
-  #lateness(): Refusal {
+  #hasInstance(): boolean {
+    return this.#instances.some(({ draining }) => !draining)
+  }
+
+  #lateness(nowMs: number): Refusal {
     const { functionName } = this
     const { queueTimeoutMs } = this.policy
-    if (this.#delay !== undefined) {
+    if (this.#delay !== undefined && nowMs < this.#delay.untilMs) {
       return {
         code: 'node_full',
-        message: `no instance of function "${functionName}" had room within ${queueTimeoutMs} ms, and the node has started no other: ${this.#delay}`,
+        message: `no instance of function "${functionName}" had room within ${queueTimeoutMs} ms, and the node has started no other: ${this.#delay.reason}`,
       }
     }
     return {

@@ -62,6 +62,8 @@ export const ROUTER_LIMITS = {
   agentWaitMs: 60_000,
   /** Requests that wait for an instance, of all functions together. */
   waitingRequestsMax: 10_000,
+  /** That the node has no place for another instance is believed this long after it was last said. */
+  startDelayKeptMs: 3_000,
   /** The numbers of a version that is not live any more are kept this long, in case it comes back; below `goneCountersKeptMs`. */
   retiredMeterKeptMs: 600_000,
 } as const

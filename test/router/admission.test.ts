@@ -189,4 +189,13 @@ describe('a node:', () => {
     await withInstance(router)
     expect(await statusesOf(router, 1)).toEqual([204])
   })
+
+  test('that has had no place long ago is not said to be full', async () => {
+    await using router = await startTestRouter({ limits: { startDelayKeptMs: 1 } })
+    await router.apply([hello({ queueTimeoutMs: 300 })])
+    const asked = router.ask(get(router))
+    await router.agent.heard('need')
+    router.agent.send({ type: 'start-delayed', versionId: 'hello-v1', message: 'full' })
+    expect(errorOf(await asked).code).toBe('queue_timeout')
+  })
 })

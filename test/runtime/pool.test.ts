@@ -320,7 +320,7 @@ test('while the node has no place for an instance, the deadline says so and why;
   const { pool } = scene({ queueTimeoutMs: 100, concurrency: 1 })
   const early = waiter()
   pool.wait(early, 0)
-  pool.delay('512 of 512 MiB are in use')
+  pool.delay('512 of 512 MiB are in use', 3_000)
   expect(early.outcome).toBeUndefined()
   pool.expire(100)
   expect(early.outcome).toMatchObject({
@@ -333,6 +333,22 @@ test('while the node has no place for an instance, the deadline says so and why;
   pool.wait(late, 100)
   pool.expire(200)
   expect(late.outcome).toMatchObject({ code: 'queue_timeout' })
+})
+
+test('that the node has no place is believed until it has not been said for a while', () => {
+  const { pool } = scene({ queueTimeoutMs: 100, concurrency: 1 })
+  const codes = [
+    [900, 'node_full'],
+    [2_900, 'queue_timeout'],
+    [86_400_000, 'queue_timeout'],
+  ] as const
+  pool.delay('512 of 512 MiB are in use', 3_000)
+  for (const [arrivedMs, code] of codes) {
+    const waiting = waiter()
+    pool.wait(waiting, arrivedMs)
+    pool.expire(arrivedMs + 100)
+    expect(waiting.outcome).toMatchObject({ code })
+  }
 })
 
 test('whatever happens in whatever order, no slot is lost or made up and nobody is answered twice', () => {

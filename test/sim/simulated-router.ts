@@ -7,6 +7,7 @@ import type { InstancePool, PooledInstance, PoolOptions, Refusal } from '../../r
 import { Occupancy } from '../../runtime/pool/occupancy.ts'
 import type { AgentToRouter, InstanceAddress } from '../../runtime/pool/wire.ts'
 import { DEFAULT_FUNCTION_LIMITS } from '../../sdk/model/function-limits.ts'
+import { ROUTER_LIMITS } from '../../sdk/model/limits.ts'
 import { DEFAULT_POLICY } from '../../sdk/model/policy.ts'
 import { LoadReport } from '../../router/load-report.ts'
 import type { ServedVersion } from '../../router/served-version.ts'
@@ -290,9 +291,11 @@ export class SimulatedRouter {
         this.#options.link.toAgent({ type: isPaused ? 'instance-paused' : 'pause-refused', id })
         break
       }
-      case 'start-delayed':
-        this.servedByVersionId.get(message.versionId)?.pool.delay(message.message)
+      case 'start-delayed': {
+        const untilMs = this.#world.nowMs + ROUTER_LIMITS.startDelayKeptMs
+        this.servedByVersionId.get(message.versionId)?.pool.delay(message.message, untilMs)
         break
+      }
       case 'start-refused': {
         const { code, retryAfterMs } = message
         const refusal = {
