@@ -189,9 +189,9 @@ export class InstancePool {
       this.#refusal = undefined
     }
     const { queue, concurrency } = this.policy
-    // Those whom the first instance will take at once wait for its start, not for a slot: without them a function with
-    // a queue of 0 would never have an instance.
-    const room = this.#hasInstance() ? queue : Math.max(queue, concurrency)
+    // Those whom the first instance will take at once wait for its start, not for a slot: a function at rest lets in as
+    // many as one that runs, and with a queue of 0 it has an instance at all.
+    const room = this.#hasInstance() ? queue : queue + concurrency
     if (this.#queued >= room) {
       return {
         refusal: {

@@ -12,7 +12,10 @@ export interface Policy {
   readonly max: number
   /** Requests one instance works on at a time. @default 50 */
   readonly concurrency: number
-  /** Requests that may wait for a slot; the next one gets 429 `queue_full`. @default 1000 */
+  /**
+   * Requests that may wait for a slot; the next one gets 429 `queue_full`. While a function has no instance, those
+   * whom its first will take (`concurrency`) may wait for it besides. @default 1000
+   */
   readonly queue: number
   /** Longest wait in that queue before 503 `queue_timeout`. @default 10000 */
   readonly queueTimeoutMs: number

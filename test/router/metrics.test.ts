@@ -79,7 +79,9 @@ describe('what the router counts is what was sent:', () => {
 
   test('refusals by code, errors of those that had an instance, and what had no function', async () => {
     await using router = await startTestRouter()
-    await router.apply([hello({ queue: 1, queueTimeoutMs: 300 }, { requestBytes: 5, responseBytes: 5 })])
+    await router.apply([
+      hello({ queue: 0, concurrency: 1, queueTimeoutMs: 300 }, { requestBytes: 5, responseBytes: 5 }),
+    ])
     const waiting = router.ask(get(router))
     await router.agent.heard('need')
     expect((await router.ask(get(router))).status).toBe(429)

@@ -245,7 +245,7 @@ test('too many connections: those above the bound are told 503', async () => {
 describe('no place:', () => {
   test('a full queue is 429, a wait that is over 503, each with Retry-After; the agent hears of the need at once', async () => {
     await using busy = await startTestRouter()
-    await busy.apply([hello({ queue: 1, queueTimeoutMs: 300, concurrency: 1 })])
+    await busy.apply([hello({ queue: 0, queueTimeoutMs: 300, concurrency: 1 })])
     const ask = `GET / HTTP/1.1\r\nHost: ${busy.host}\r\n\r\n`
     const waiting = busy.ask(ask)
     const need = await busy.agent.heard('need')

@@ -97,11 +97,28 @@ test('those who wait come before those who arrive', () => {
 
 test('a full queue refuses by name with its size', () => {
   const { pool } = scene({ queue: 1 })
+  pool.add(address('a'), false)
   pool.wait(waiter(), 0)
   const outcome = pool.wait(waiter(), 0)
   expect(outcome).toMatchObject({
     refusal: { code: 'queue_full', message: expect.stringContaining('queue 1') },
   })
+})
+
+test('without an instance as many may wait as one with its queue lets in: at a queue of 0, those it will take', () => {
+  for (const [queue, concurrency] of [
+    [0, 1],
+    [0, 3],
+    [2, 3],
+  ] as const) {
+    const { pool, needs } = scene({ queue, concurrency })
+    const outcomes = Array.from({ length: queue + concurrency + 1 }, () => pool.wait(waiter(), 0))
+    expect(outcomes.map((outcome) => 'refusal' in outcome)).toEqual([
+      ...Array<boolean>(queue + concurrency).fill(false),
+      true,
+    ])
+    expect(needs).toEqual(['v1'])
+  }
 })
 
 test('a queue timeout that is lowered holds for those who wait already: nobody waits behind a longer one', () => {
