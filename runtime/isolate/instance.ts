@@ -7,7 +7,7 @@ import type { ExitReport, Instance, LogSink, StartOptions } from '../pool/driver
 import { askGuest } from './control-request.ts'
 import { reportExit } from './exit-report.ts'
 import type { Home } from './home.ts'
-import { processUsage, type ProcessHandle } from './process-handle.ts'
+import { adjustOomScore, processUsage, type ProcessHandle } from './process-handle.ts'
 import { createRelief } from './relief.ts'
 
 const MIB = 1024 * 1024
@@ -112,6 +112,9 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     setCpuWeight(weight) {
       if (!ended) home.cgroup?.setCpuWeight(weight)
     },
+    setMemoryRank(rank) {
+      if (!ended) adjustOomScore(process.pid, OOM_SCORE_ADJUST[rank])
+    },
     usage() {
       if (ended) return { cpuMs: 0, memoryBytes: 0 }
       const usage = measure()
@@ -142,6 +145,12 @@ export function createInstance(options: IsolateInstanceOptions): IsolateInstance
     },
     kill,
   }
+}
+
+const OOM_SCORE_ADJUST: Readonly<Record<MemoryRank, number>> = {
+  first: INSTANCE_LIMITS.oomScoreAdjustFirst,
+  ordinary: INSTANCE_LIMITS.oomScoreAdjust,
+  last: INSTANCE_LIMITS.oomScoreAdjustLast,
 }
 
 /** What isola itself says of an instance. */

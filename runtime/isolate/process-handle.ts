@@ -2,7 +2,7 @@
  * A workerd process, ours or taken over from an agent that died. A pid alone names nothing for long: with the start
  * time and the boot it is one process for ever, and no signal ever reaches a stranger.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import type { ChildProcess } from 'node:child_process'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 
@@ -42,6 +42,15 @@ export function isSameProcess({ pid, startTicks, bootId: boot }: ProcessIdentity
 export function processUsage(pid: number): { readonly cpuMs: number; readonly memoryBytes: number } {
   const stat = readStat(pid)
   return { cpuMs: stat?.cpuMs ?? 0, memoryBytes: stat?.memoryBytes ?? 0 }
+}
+
+/** proc(5) oom_score_adj. Without root it can only be raised; what is refused, or of a process that is gone, stays as it is. */
+export function adjustOomScore(pid: number, score: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score))
+  } catch (error) {
+    if (!['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
 }
 
 export function ownProcess(child: ChildProcess & { readonly pid: number }): ProcessHandle {

@@ -150,8 +150,13 @@ export const INSTANCE_LIMITS = {
   exitPollMs: 100,
   /** Cgroups and directories of what ended are removed within this time; a process that is still exiting holds them. */
   removeTimeoutMs: 2_000,
-  /** Added to an instance's badness, so that the kernel ends it before the router or the agent. */
+  /**
+   * Added to an instance's badness, in thousandths of the memory that ran out: the kernel ends it before the router or
+   * the agent, and of instances those first whose function has more than its share.
+   */
   oomScoreAdjust: 500,
+  oomScoreAdjustFirst: 900,
+  oomScoreAdjustLast: 100,
   sandboxTrialTimeoutMs: 10_000,
   uidsMax: 1_024,
   crashBackoffMsMin: 500,

@@ -17,6 +17,7 @@ export interface FakeInstance extends Instance {
   pending: number
   readonly startedWith: Partial<StartOptions>
   weight: number
+  memoryRank?: string
 }
 
 export interface HeadOptions extends PolicyPatch {
@@ -169,6 +170,9 @@ export function fakeInstance(
     },
     setCpuWeight: (weight) => {
       instance.weight = weight
+    },
+    setMemoryRank: (rank) => {
+      instance.memoryRank = rank
     },
     usage: () => ({ cpuMs: instance.cpuMs, memoryBytes: instance.memoryBytes }),
     pendingWork: () => Promise.resolve(instance.pending),

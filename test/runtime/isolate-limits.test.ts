@@ -198,6 +198,20 @@ describe('the budget of all instances', () => {
     expect((await ask(small.socketPath, '/0')).text).toBe('60')
   })
 
+  test('takes it from whom the node ranks first, however small, and not from whom it ranks last', async () => {
+    await open({ budget: { memoryMib: 160, cpus: 64 } })
+    const version = versionOf({ main: KEEPING })
+    const large = await t.driver.start(version)
+    const greedy = await t.driver.start(version)
+    large.setMemoryRank('last')
+    greedy.setMemoryRank('first')
+    await ask(large.socketPath, '/90')
+    await expect(ask(greedy.socketPath, '/60')).rejects.toThrow()
+    expect(await greedy.exited).toMatchObject({ cause: 'node_out_of_memory' })
+    expect((await ask(large.socketPath, '/0')).text).toBe('90')
+    greedy.setMemoryRank('ordinary')
+  })
+
   test("leaves an instance's own limit what it is", async () => {
     await open({ budget: { memoryMib: 300, cpus: 64 } })
     const bomb = await t.driver.start(versionOf({ main: KEEPING }), { memoryMib: 64 })
