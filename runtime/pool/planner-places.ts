@@ -7,22 +7,32 @@
  */
 import { chooseBusy, chooseResting, explainMove, inTurn } from './fair-share.ts'
 import { mib, tellDelay } from './planner-scale.ts'
-import { reserveOf, type PlannedVersion } from './planner-records.ts'
+import { reserveOf, startingOf, type PlannedVersion } from './planner-records.ts'
 import { type NodeState } from './planner-state.ts'
 
 /** Of those who wait at a time; the rest is looked at when these have their place. */
 const SEARCHES_MAX = 16
+/**
+ * Of the starts at once, for one function, also while nobody else waits: a start cannot be taken back, and one that hangs
+ * while it is loaded keeps its turn for ten seconds. Half of them are one for each core: more would not be faster.
+ */
+const STARTS_OF_ONE_SHARE = 0.5
 /** Sums of fractions. */
 const EPSILON_MIB = 1e-6
 
 export function givePlaces(node: NodeState, nowMs: number): void {
   node.unsettled = false
   const waiting = [...node.wanting].sort(inTurn)
+  const startsOfOneMax = Math.max(1, Math.floor(node.startsAtOnceMax * STARTS_OF_ONE_SHARE))
   let promisedMib = 0
   let searches = 0
   while (waiting.length > 0) {
     if (node.startById.size >= node.startsAtOnceMax) return
     const version = waiting[0]!
+    if (startingOf(version.fn) >= startsOfOneMax) {
+      waiting.shift()
+      continue
+    }
     const needMib = promisedMib + reserveOf(version)
     if (hasRoom(node, { reserveMib: reserveOf(version), needMib }, nowMs)) {
       node.beginStart(version, version.decision?.reason ?? 'wanted', nowMs)
@@ -46,6 +56,8 @@ function hasRoom(
   { reserveMib, needMib }: { readonly reserveMib: number; readonly needMib: number },
   nowMs: number,
 ): boolean {
+  // Also for one that is expected to take nothing.
+  if (nowMs < node.fullUntilMs) return false
   const freeMib = node.freeMib(nowMs) + EPSILON_MIB
   return reserveMib <= freeMib && needMib <= freeMib + node.leavingMib
 }

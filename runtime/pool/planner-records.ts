@@ -111,6 +111,12 @@ export function presentOf(version: PlannedVersion): number {
   return present
 }
 
+export function startingOf(fn: PlannedFunction): number {
+  let count = 0
+  for (const { starting } of fn.versions) count += starting
+  return count
+}
+
 export function newFunction(name: string, scheduledMin: number): PlannedFunction {
   return {
     name,

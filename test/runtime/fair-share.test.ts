@@ -414,6 +414,15 @@ describe('who finds no place', () => {
     expect(node.pending.map(({ functionName }) => functionName)).toContain('b')
   })
 
+  test('a driver without a place is not asked again at once for what is expected to take nothing', () => {
+    const node = nodeOf(10)
+    node.startMs = Infinity
+    node.head(placed('a', {}, 0))
+    node.need('a')
+    node.failStart(node.pending.shift()!, 'no uid is free', 'full')
+    expect(node.pending).toHaveLength(0)
+  })
+
   test('the budget is never passed by starts, whoever asks', () => {
     const node = nodeOf(7)
     node.startMs = 300

@@ -84,25 +84,48 @@ describe('starts', () => {
   })
 
   test('not more are under way at a time than may be; the others follow as these finish', () => {
-    const node = new Timeline({ startsAtOnceMax: 2 })
+    const node = new Timeline({ startsAtOnceMax: 4 })
     node.startMs = Infinity
-    node.head(specOf('a', { concurrency: 1, max: 4 }))
+    node.head(specOf('a', { concurrency: 1, max: 4 }), specOf('b', { concurrency: 1, max: 4 }))
     node.need('a', 4)
-    expect(node.pending).toHaveLength(2)
+    node.need('b', 4)
+    expect(node.pending).toHaveLength(4)
     node.answerStart(node.pending.shift()!)
-    expect(node.pending).toHaveLength(2)
+    expect(node.pending).toHaveLength(4)
     node.failStart(node.pending.shift()!, 'no place', 'full')
-    expect(node.pending).toHaveLength(1)
+    expect(node.pending).toHaveLength(3)
   })
 
-  test('functions take turns with their starts: a crowd before the first does not make the second wait', () => {
+  test('a version that hangs while it is loaded leaves half of the starts to others', () => {
+    for (const [startsAtOnceMax, ofOne] of [
+      [8, 4],
+      [4, 2],
+      [3, 1],
+      [2, 1],
+    ] as const) {
+      const node = new Timeline({ startsAtOnceMax })
+      node.startMs = Infinity
+      node.head(specOf('hangs', { concurrency: 1, max: 8 }), specOf('a'), specOf('b'))
+      node.requests('hangs', 0, 8)
+      node.run(5_000)
+      expect(node.pending).toHaveLength(ofOne)
+      node.need('a')
+      expect(node.pending.at(-1)).toMatchObject({ functionName: 'a' })
+      node.answerStart(node.pending.pop()!)
+      node.need('b')
+      expect(node.pending.at(-1)).toMatchObject({ functionName: 'b' })
+    }
+  })
+
+  test('functions take turns with their starts: a crowd before the first does not make the last wait', () => {
     const node = new Timeline({ startsAtOnceMax: 2 })
     node.startMs = Infinity
-    node.head(specOf('a', { concurrency: 1, max: 8 }), specOf('b'))
+    node.head(specOf('a', { concurrency: 1, max: 8 }), specOf('b'), specOf('c'))
     node.need('a', 100)
     node.need('b')
+    node.need('c')
     node.answerStart(node.pending.shift()!)
-    expect(node.pending.map(({ functionName }) => functionName)).toEqual(['a', 'b'])
+    expect(node.pending.map(({ functionName }) => functionName)).toEqual(['b', 'c'])
   })
 
   test('a need of a function that is not deployed starts nothing, one of a version of a deployed one does', () => {
