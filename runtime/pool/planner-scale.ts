@@ -12,7 +12,7 @@ import {
 } from './planner-records.ts'
 import { type NodeState } from './planner-state.ts'
 import { onSilence } from './planner-demand.ts'
-import { decide, type PoolObservation, type ScalingDecision } from './scaling.ts'
+import { decide, partOfMin, type PoolObservation, type ScalingDecision } from './scaling.ts'
 
 /** Each version that ticks look at is decided anew at least so often. */
 export const DECISION_MS = 1_000
@@ -39,8 +39,7 @@ export function idleMsOf(version: PlannedVersion): number {
 
 /** Without what is only predicted: the minimums that somebody asked for. */
 export function askedMinOf(version: PlannedVersion): number {
-  const min = Math.max(policyOf(version).min, version.fn.scheduledMin)
-  return Math.ceil((min * percentOf(version)) / 100)
+  return partOfMin(Math.max(policyOf(version).min, version.fn.scheduledMin), percentOf(version))
 }
 
 /** Decides anew and says what is missing. Starts nothing itself: places are given out by `givePlaces`. */

@@ -136,7 +136,10 @@ export function decide(
   if (demand === 0 && wanted > present) wanted = present
   if (demand === 0 && wanted <= 1 && present > 0) {
     wanted = 1
-    reason = `no demand: kept for ${seconds(seen.idleMs - seen.restMs)} more (idle after ${seconds(seen.idleMs)})`
+    reason =
+      least.count > 0
+        ? least.reason
+        : `no demand: kept for ${seconds(seen.idleMs - seen.restMs)} more (idle after ${seconds(seen.idleMs)})`
   }
   const stepMost = Math.max(present, SCALE_UP_FLOOR, seen.running * SCALE_UP_RATE_MAX)
   if (wanted > stepMost) {
@@ -166,8 +169,14 @@ export function decide(
   }
 }
 
-function targetPerInstance(policy: Policy): number {
-  return Math.round(policy.concurrency * TARGET_UTILISATION * 1e6) / 1e6
+/** Never nothing, whatever a damaged head says: loads are divided by it. */
+function targetPerInstance({ concurrency }: Policy): number {
+  return Math.round((concurrency >= 1 ? concurrency : 1) * TARGET_UTILISATION * 1e6) / 1e6
+}
+
+/** Of a minimum of its function, what a version with so much of the traffic has to keep. */
+export function partOfMin(min: number, percent: number): number {
+  return roundUp((min * percent) / 100)
 }
 
 function strongestSignal(policy: Policy, seen: PoolObservation, panicLoad: number | undefined): Signal {
@@ -220,7 +229,7 @@ function boundAbove(policy: Policy, { node }: PoolObservation): Signal {
 }
 
 function boundBelow(policy: Policy, seen: PoolObservation, most: Signal): Signal {
-  const part = (min: number): number => roundUp((min * seen.percent) / 100)
+  const part = (min: number): number => partOfMin(min, seen.percent)
   const ofShare = seen.percent < 100 ? ` (${seen.percent} % of the traffic)` : ''
   let least: Signal = { count: part(policy.min), reason: `min ${part(policy.min)}${ofShare}` }
   if (part(seen.scheduledMin) > least.count) {

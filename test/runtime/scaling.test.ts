@@ -74,6 +74,16 @@ describe('how many there should be', () => {
 })
 
 describe('bounds', () => {
+  test('a concurrency that no policy can have is taken for one', () => {
+    for (const concurrency of [0, -5, Number.NaN]) {
+      for (const seen of [rest, load(0.5, 1), { ...load(2, 3), queued: 1 }, { ...rest, queued: 2 }]) {
+        const damaged = once(seen, { ...policy, concurrency })
+        expect(damaged.desired).toBe(once(seen, { ...policy, concurrency: 1 }).desired)
+        expect(damaged.reason).not.toMatch(/NaN|Infinity/)
+      }
+    }
+  })
+
   test('max of the policy holds, with the reason that wanted more', () => {
     const decision = once({ ...rest, queued: 1_000, running: 3 }, parsePolicy({ max: 3 }))
     expect(decision.desired).toBe(3)
@@ -186,6 +196,11 @@ describe('scale-down', () => {
     const seen = { ...rest, stable: 100, panic: 0, restMs: 5_000 }
     expect(once({ ...seen, running: 0 }).desired).toBe(0)
     expect(once({ ...seen, running: 2 }).desired).toBe(2)
+  })
+
+  test('the last one is kept by the minimum where there is one, and the reason says so', () => {
+    const min = parsePolicy({ min: 1 })
+    expect(once({ ...rest, running: 1, restMs: 1_000 }, min)).toMatchObject({ desired: 1, reason: 'min 1' })
   })
 
   test('the last one is kept until it was idle long enough, then nothing is kept', () => {
