@@ -36,8 +36,10 @@ export interface ScalingStatus {
   readonly running: number
   readonly paused: number
   readonly starting: number
-  /** In words, with the values. */
+  /** Why so many are desired, in words of isola alone, with the values. */
   readonly reason: string
+  /** Why it has not got what is desired; may hold the function's own words. Absent: nothing is in the way. */
+  readonly obstacle?: string
   /** Mean requests in flight and waiting over the stable and the panic window. */
   readonly stableConcurrency: number
   readonly panicConcurrency: number

@@ -69,9 +69,12 @@ describe('who rests gives way', () => {
     node.head(placed('a', { min: 1 }), placed('b', { min: 1 }))
     node.run(60_000)
     expect(node.actions('start')).toHaveLength(1)
-    expect(node.status('b')?.reason).toMatch(
-      /^min 1; the node is full: 100 MiB of 100 MiB are taken by 1 instances/,
-    )
+    expect(node.status('b')).toMatchObject({
+      reason: 'min 1',
+      obstacle: expect.stringMatching(
+        /^the node is full: 100 MiB of 100 MiB are taken by 1 instances/,
+      ) as string,
+    })
   })
 
   test('what nobody waits for takes no place that was used a moment ago', () => {
@@ -272,7 +275,7 @@ describe('who finds no place', () => {
       reason:
         'the node is full: 200 MiB of 200 MiB are taken by 2 instances, and another of "a" needs 100 MiB',
     })
-    expect(node.status('a')?.reason).toContain('the node is full')
+    expect(node.status('a')?.obstacle).toContain('the node is full')
     node.requests('b', 0)
     node.stop(node.of('b')[0]!)
     expect(node.of('a')).toHaveLength(2)

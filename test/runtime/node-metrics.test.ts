@@ -181,6 +181,7 @@ describe('instances and processes', () => {
       paused: 1,
       starting: 1,
       reason: '12.5 in flight over 60 s want 4 instances',
+      obstacle: 'the words of a function',
       stableConcurrency: 12.5,
       panicConcurrency: 20,
       panicking: false,

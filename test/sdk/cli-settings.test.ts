@@ -115,6 +115,7 @@ describe('isola scale', () => {
         paused: 1,
         starting: 1,
         reason: '150.0 requests at a time over 6 s are three instances',
+        obstacle: 'it keeps failing:\n\u001B[31m  at index.js:1',
         stableConcurrency: 37.256,
         panicConcurrency: 150,
         panicking: true,
@@ -129,7 +130,7 @@ describe('isola scale', () => {
     expect(stdout).toMatch(/^quota +no limit +default$/m)
     expect(stdout).toMatch(/^VERSION +WANTED +RUNNING +PAUSED +STARTING +LOAD +LOAD NOW +WHY$/m)
     expect(stdout).toMatch(
-      /^1a2b3c4d +3 +2 +1 +1 +37\.26 +150\.00 \(surge\) +150\.0 requests at a time over 6 s are three instances$/m,
+      /^1a2b3c4d +3 +2 +1 +1 +37\.26 +150\.00 \(surge\) +150\.0 requests at a time over 6 s are three instances; it keeps failing: \[31m at index\.js:1$/m,
     )
     place.node.scaling = []
     expect((await isola('scale', 'shop')).stdout).toContain('no instances on this node, and none wanted')

@@ -6,6 +6,7 @@ import { connectToNode } from '../find-node.ts'
 import { formatTable } from '../output.ts'
 import { usageError } from '../parse-arguments.ts'
 import { POLICY_FLAGS } from '../policy-fields.ts'
+import { formatReason } from '../scaling-reason.ts'
 import { formatHistory, readChange, settingFlags, settingRows } from '../setting-fields.ts'
 import { shortId } from '../shares.ts'
 
@@ -95,7 +96,7 @@ function formatScaling(scaling: readonly ScalingStatus[]): string {
       String(version.starting),
       version.stableConcurrency.toFixed(2),
       `${version.panicConcurrency.toFixed(2)}${version.panicking ? ' (surge)' : ''}`,
-      version.reason,
+      formatReason(version),
     ]),
   )
 }

@@ -2,6 +2,7 @@ import type { NodeStatus, ProcessStatus, ScalingStatus } from '../../model/node-
 import { type Command, NODE_FLAGS } from '../command.ts'
 import { connectToNode } from '../find-node.ts'
 import { formatBytes, formatTable } from '../output.ts'
+import { formatReason } from '../scaling-reason.ts'
 import { shortId } from '../shares.ts'
 
 export const statusCommand: Command = {
@@ -50,7 +51,7 @@ function scalingRow(scaling: ScalingStatus): readonly string[] {
     ...(starting > 0 ? [`${starting} starting`] : []),
     ...(desired === running + paused + starting ? [] : [`${desired} wanted`]),
   ]
-  return [scaling.functionName, shortId(scaling.versionId), counts.join(', '), scaling.reason]
+  return [scaling.functionName, shortId(scaling.versionId), counts.join(', '), formatReason(scaling)]
 }
 
 function processRow(process: ProcessStatus): readonly string[] {
