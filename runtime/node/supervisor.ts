@@ -233,6 +233,9 @@ export class Supervisor {
         return
       case 'cpu-weight':
         this.#held.get(action.id)?.instance.setCpuWeight(action.weight)
+        return
+      case 'memory-rank':
+        this.#held.get(action.id)?.instance.setMemoryRank(action.rank)
     }
   }
 
@@ -311,7 +314,7 @@ export class Supervisor {
   /** The router hears the cause before the connections break, so that the requests fail with its name. */
   #end(held: Held, cause: ExitCause, message: string): void {
     this.#options.tellRouter({ type: 'instance-gone', id: held.instance.id, cause, message })
-    held.instance.kill(cause)
+    held.instance.kill(cause, message)
   }
 
   #tick(nowMs: number): void {

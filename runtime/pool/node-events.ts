@@ -4,6 +4,7 @@
  */
 import type { ExitCause } from '../../sdk/model/node-status.ts'
 import type { Policy } from '../../sdk/model/policy.ts'
+import type { MemoryRank } from './driver.ts'
 import type { InstanceLoad, VersionLoad } from './wire.ts'
 
 /** What instances may use together on this node. */
@@ -124,3 +125,4 @@ export type NodeAction =
   | { readonly type: 'blanks'; readonly count: number }
   /** Share of the processors of one instance, relative to others; 100 is ordinary. */
   | { readonly type: 'cpu-weight'; readonly id: string; readonly weight: number }
+  | { readonly type: 'memory-rank'; readonly id: string; readonly rank: MemoryRank }

@@ -1,5 +1,6 @@
 /** An instance's life as the supervisor reports it: started or not, measured, ended. */
 import { HEALTHY_ANSWERS, HEALTHY_LIFE_MS } from './crash-loop.ts'
+import { setMemoryRanks } from './memory-ranks.ts'
 import type { NodeEvent } from './node-events.ts'
 import { onSilence } from './planner-demand.ts'
 import { relieve } from './planner-places.ts'
@@ -71,6 +72,7 @@ export function onUsage(node: NodeState, { instances }: EventOf<'usage'>, nowMs:
     }
   }
   relieve(node, nowMs)
+  setMemoryRanks(node)
   node.unsettled ||= node.wanting.size > 0
 }
 

@@ -1,5 +1,6 @@
 /** The records of the planner: a function, its versions, the instances of those; and what follows from one record alone. */
 import { DEFAULT_POLICY, type Policy } from '../../sdk/model/policy.ts'
+import type { MemoryRank } from './driver.ts'
 import type { DemandWindow } from './demand-window.ts'
 import type { IdleHistogram, IdleWindows } from './idle-histogram.ts'
 import type { VersionSpec } from './node-events.ts'
@@ -76,6 +77,7 @@ export interface PlannedInstance {
   /** One of a function that no head has named yet is kept until then: a trial start comes before its deploy. */
   trialUntilMs: number
   cpuWeight: number | undefined
+  memoryRank: MemoryRank | undefined
   /** It was busy, and makes room for this function. */
   leavesFor: PlannedFunction | undefined
 }
@@ -176,6 +178,7 @@ export function newInstance(
     checkAtMs: nowMs,
     trialUntilMs: -Infinity,
     cpuWeight: undefined,
+    memoryRank: undefined,
     leavesFor: undefined,
   }
 }

@@ -156,7 +156,7 @@ function allowed(node: NodeState, version: PlannedVersion, missing: number, nowM
     version,
     {
       code: 'crash_loop',
-      message: `function "${name}" keeps failing and is tried again in ${(allowance.waitMs / 1_000).toFixed(1)} s: ${allowance.message}`,
+      message: `function "${name}" keeps failing and rests before it is tried again: ${allowance.message}`,
       retryAfterMs: Math.ceil(allowance.waitMs),
     },
     nowMs,
@@ -221,11 +221,13 @@ function retireAboveMax(node: NodeState, version: PlannedVersion, count: number)
 
 export function explain(node: NodeState, nowMs: number): ScalingStatus[] {
   const statuses: ScalingStatus[] = []
-  for (const version of node.active) {
+  for (const version of node.versionById.values()) {
     if (version.fn.policy === undefined) continue
+    const obstacle = obstacleOf(node, version, nowMs)
+    if (!node.active.has(version) && obstacle === undefined) continue
     const { desired, reason, panicking, min } = judge(node, version, nowMs)
     const present = presentOf(version)
-    if (present + version.starting + version.queued + min === 0) continue
+    if (present + version.starting + version.queued + min === 0 && obstacle === undefined) continue
     let paused = 0
     for (const { phase } of version.instances) if (phase === 'paused') paused++
     statuses.push({
@@ -236,13 +238,20 @@ export function explain(node: NodeState, nowMs: number): ScalingStatus[] {
       paused,
       starting: version.starting,
       reason,
-      ...(version.obstacle !== undefined && { obstacle: version.obstacle }),
+      ...(obstacle !== undefined && { obstacle }),
       stableConcurrency: version.window?.mean(STABLE_WINDOW_MS, nowMs) ?? 0,
       panicConcurrency: version.window?.mean(PANIC_WINDOW_MS, nowMs) ?? 0,
       panicking,
     })
   }
   return statuses
+}
+
+/** Of a version that keeps failing as it is now, whoever asked for it last. */
+function obstacleOf(node: NodeState, version: PlannedVersion, nowMs: number): string | undefined {
+  const allowance = node.crashLoops.check(version.id, nowMs)
+  if (allowance.type !== 'none') return version.obstacle
+  return `it keeps failing and is tried again in ${(allowance.waitMs / 1_000).toFixed(1)} s: ${allowance.message}`
 }
 
 export function mib(value: number): string {

@@ -180,7 +180,7 @@ export function fakeInstance(
       end({ cause: 'stopped', message: '' })
       return promise
     },
-    kill: (cause: ExitCause) => end({ cause, message: cause }),
+    kill: (cause: ExitCause, message: string = cause) => end({ cause, message }),
     end,
   }
   return instance

@@ -192,9 +192,24 @@ describe('versions that fail', () => {
       type: 'refuse',
       versionId: 'a1',
       code: 'crash_loop',
-      message: 'function "a" keeps failing and is tried again in 0.3 s: no fetch handler',
+      message: 'function "a" keeps failing and rests before it is tried again: no fetch handler',
       retryAfterMs: 300,
     })
+  })
+
+  test('is seen while nobody asks for it, with the time that is left', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a'), specOf('b'))
+    node.need('a')
+    node.failStart(node.pending.shift()!, 'no fetch handler')
+    node.requests('a', 0)
+    node.nowMs = 300
+    expect(node.planner.explain(node.nowMs)).toMatchObject([
+      { functionName: 'a', obstacle: 'it keeps failing and is tried again in 0.2 s: no fetch handler' },
+    ])
+    node.run(2_000)
+    expect(node.planner.explain(node.nowMs)).toEqual([])
   })
 
   test('when the wait is over one request probes it, and only one instance is tried until it answers', () => {

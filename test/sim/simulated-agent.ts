@@ -175,6 +175,7 @@ export class SimulatedAgent {
         driver.keepBlanks(action.count)
         break
       case 'cpu-weight':
+      case 'memory-rank':
         break
       default:
         action satisfies never
