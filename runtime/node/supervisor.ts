@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { isIsolaError } from '../../sdk/model/errors.ts'
+import { isIsolaError, type ErrorCode } from '../../sdk/model/errors.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { ExitCause, InstanceState, ScalingStatus } from '../../sdk/model/node-status.ts'
 import type { Head, Version } from '../../sdk/model/function.ts'
@@ -364,11 +364,20 @@ function addressOf({ id, functionName, versionId, socketPath, freezer }: Instanc
   return { id, functionName, versionId, socketPath, ...(freezer !== undefined && { freezer }) }
 }
 
+/** Also what is lost of it: no waiting brings that back, a deploy does. */
+const VERSION_FAULTS: ReadonlySet<ErrorCode> = new Set([
+  'start_failed',
+  'version_refused',
+  'version_not_found',
+  'blob_missing',
+  'data_unusable',
+])
+
 /** What is not plainly the version's own is ours: it may be a bucket that does not answer, for every version alike. */
 function faultOf(error: unknown): StartFault {
   const code = isIsolaError(error) ? error.code : undefined
   if (code === 'node_full') return 'full'
-  return code === 'start_failed' || code === 'version_refused' ? 'version' : 'node'
+  return code !== undefined && VERSION_FAULTS.has(code) ? 'version' : 'node'
 }
 
 function foundOf({ id, functionName, versionId, memoryMib }: Instance): FoundInstance {
