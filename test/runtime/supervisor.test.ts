@@ -109,7 +109,7 @@ describe('the supervisor', () => {
 
   test.each([
     ['internal', new IsolaError('internal', 'the egress proxy did not open a socket')],
-    ['blob_missing', new IsolaError('blob_missing', 'no such module')],
+    ['storage_full', new IsolaError('storage_full', 'no space left')],
     ['no code', new Error('connect ECONNREFUSED')],
   ])(
     'lets requests wait where a start fails with %s, which is not the fault of the version',
