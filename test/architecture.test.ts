@@ -13,12 +13,20 @@ interface FolderRule {
   readonly packages: readonly string[]
 }
 
-const CONTROL_AND_DOWN = ['sdk/model', 'runtime/pool', 'runtime/registry', 'runtime/isolate', 'runtime/state']
+const CONTROL_AND_DOWN = [
+  'sdk/model',
+  'runtime/pool',
+  'runtime/registry',
+  'runtime/isolate',
+  'runtime/async',
+  'runtime/state',
+]
 
 /** Who may import whom. A file belongs to the longest folder that holds it; a folder without a rule is an error. */
 const FOLDERS: readonly FolderRule[] = [
   { folder: 'sdk/model', mayImport: [], packages: [] },
   { folder: 'sdk/client', mayImport: ['sdk/model'], packages: [] },
+  { folder: 'sdk/config', mayImport: ['sdk/model'], packages: ['jsonc-parser', 'zod'] },
   {
     folder: 'sdk/cli',
     mayImport: ['sdk', 'bundler', 'runtime', 'router', 'wrangler-compat'],
@@ -32,12 +40,24 @@ const FOLDERS: readonly FolderRule[] = [
   { folder: 'runtime/pool', mayImport: ['sdk/model'], packages: [] },
   { folder: 'runtime/registry', mayImport: ['sdk/model'], packages: ['zod'] },
   { folder: 'runtime/egress', mayImport: ['sdk/model', 'runtime/pool'], packages: ['ipaddr.js'] },
+  { folder: 'runtime/machine', mayImport: ['sdk/model', 'runtime/pool'], packages: [] },
   {
     folder: 'runtime/isolate',
-    mayImport: ['sdk/model', 'runtime/pool'],
+    mayImport: ['sdk/model', 'runtime/pool', 'runtime/machine'],
     packages: ['capnp-es', '@jridgewell/trace-mapping'],
   },
-  { folder: 'runtime/container', mayImport: ['sdk/model', 'runtime/pool'], packages: [] },
+  { folder: 'runtime/lambda', mayImport: ['sdk/model', 'runtime/pool'], packages: [] },
+  {
+    folder: 'runtime/container',
+    mayImport: ['sdk/model', 'runtime/pool', 'runtime/machine', 'runtime/lambda'],
+    packages: [],
+  },
+  { folder: 'runtime/async', mayImport: ['sdk/model'], packages: [] },
+  {
+    folder: 'runtime/lambda-api',
+    mayImport: [...CONTROL_AND_DOWN, 'runtime/control', 'runtime/lambda'],
+    packages: ['hono', 'zod'],
+  },
   { folder: 'runtime/state', mayImport: ['sdk/model', 'runtime/registry'], packages: [] },
   {
     folder: 'runtime/control',

@@ -4,22 +4,32 @@
  */
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { BUNDLE_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
-import type { Binding, VersionContent, VersionLimits } from '../../sdk/model/function.ts'
-import type { ModuleRef } from '../../sdk/model/bundle.ts'
-import type { VersionRequest } from '../../sdk/model/control.ts'
+import {
+  blobsOf,
+  DEFAULT_CONTAINER_SETTINGS,
+  type Binding,
+  type ContainerContent,
+  type VersionContent,
+  type VersionLimits,
+  type WorkerContent,
+} from '../../sdk/model/function.ts'
+import type {
+  ContainerVersionRequest,
+  VersionRequest,
+  WorkerVersionRequest,
+} from '../../sdk/model/control.ts'
 import { inTurns } from '../registry/in-turns.ts'
+import { checkContainerSettings, checkContainerSource, checkEnvironmentNames } from './check-container.ts'
 import type { Registry } from '../registry/registry.ts'
 
 /** The content of the version asked for, in its one normal form. Throws `invalid_argument`, `bundle_too_large`. */
 export function checkVersion(request: VersionRequest): VersionContent {
-  if (request.kind !== 'worker') {
-    throw new IsolaError(
-      'config_unsupported',
-      `kind "${request.kind}" cannot run on this node yet: deploy a function of kind "worker"`,
-    )
-  }
-  checkModules(request)
   checkBindings(request.bindings)
+  return request.kind === 'worker' ? checkWorker(request) : checkContainer(request)
+}
+
+function checkWorker(request: WorkerVersionRequest): WorkerContent {
+  checkModules(request)
   checkCompatibility(request)
   return {
     kind: request.kind,
@@ -34,21 +44,38 @@ export function checkVersion(request: VersionRequest): VersionContent {
   }
 }
 
+function checkContainer(request: ContainerVersionRequest): ContainerContent {
+  const { kind, protocol, bindings } = request
+  const settings = { ...DEFAULT_CONTAINER_SETTINGS, ...request.settings }
+  checkContainerSettings(settings)
+  checkEnvironmentNames(bindings)
+  return {
+    kind,
+    protocol,
+    source: checkContainerSource(request),
+    bindings: bindings.toSorted(byName),
+    limits: checkLimits(request.limits ?? {}),
+    settings,
+  }
+}
+
 /** Throws `blob_missing` that lists the digests, and `invalid_argument` where a size is not the claimed one. */
-export async function checkBlobs(registry: Registry, modules: readonly ModuleRef[]): Promise<void> {
-  const sizes = await inTurns(modules, (module) => registry.blobSizeBytes(module.sha256))
-  const missing = modules.filter((_, index) => sizes[index] === undefined).map((module) => module.sha256)
+export async function checkBlobs(registry: Registry, content: VersionContent): Promise<void> {
+  const blobs = blobsOf(content)
+  const sizes = await inTurns(blobs, ({ sha256 }) => registry.blobSizeBytes(sha256))
+  const missing = blobs.filter((_, index) => sizes[index] === undefined).map(({ sha256 }) => sha256)
   if (missing.length > 0) {
     throw new IsolaError(
       'blob_missing',
-      `${missing.length} of ${modules.length} modules are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
+      `${missing.length} of ${blobs.length} modules are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
       { details: { missing: [...new Set(missing)] } },
     )
   }
-  modules.forEach((module, index) => {
-    if (sizes[index] === module.sizeBytes) return
+  blobs.forEach((blob, index) => {
+    if (sizes[index] === blob.sizeBytes) return
+    const what = 'name' in blob ? `module "${String(blob.name)}"` : 'the archive'
     refuse(
-      `module "${module.name}" is said to have ${module.sizeBytes} bytes but its blob has ${sizes[index]}: send the size of the uploaded bytes`,
+      `${what} is said to have ${blob.sizeBytes} bytes but its blob has ${sizes[index]}: send the size of the uploaded bytes`,
     )
   })
 }
@@ -61,7 +88,7 @@ function refuse(message: string): never {
   throw new IsolaError('invalid_argument', message)
 }
 
-function checkModules(request: VersionRequest): void {
+function checkModules(request: WorkerVersionRequest): void {
   const { modules, mainModule } = request
   if (modules.length > BUNDLE_LIMITS.modulesCountMax) {
     tooLarge(`${modules.length} modules, more than the ${BUNDLE_LIMITS.modulesCountMax}`)
@@ -147,7 +174,7 @@ function checkBindings(bindings: readonly Binding[]): void {
   }
 }
 
-function checkCompatibility(request: VersionRequest): void {
+function checkCompatibility(request: WorkerVersionRequest): void {
   const { compatibilityDate: date, compatibilityFlags: flags } = request
   const isDate =
     /^\d{4}-\d{2}-\d{2}$/.test(date) &&

@@ -41,7 +41,7 @@ export async function startVersion(
 ): Promise<{ readonly version: Version; readonly trialMs: number }> {
   const content = checkVersion(request)
   checkVersionLimits(ports.registry.head, content.limits)
-  await checkBlobs(ports.registry, content.modules)
+  await checkBlobs(ports.registry, content)
   const version: Version = {
     id: versionId(parseFunctionName(functionName), content),
     functionName,

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
 import type { DeployRequest, TrafficRequest, VersionRequest } from '../../sdk/model/control.ts'
-import type { Binding } from '../../sdk/model/function.ts'
+import { CONTAINER_RUNTIMES, type Binding } from '../../sdk/model/function.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
@@ -23,28 +23,73 @@ const binding = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('json'), name: z.string(), json: z.json() }),
 ]) satisfies z.ZodType<Binding>
 
-const versionFields = {
-  kind: z.enum(['worker', 'container']),
+const limits = z.strictObject({ cpuMs: z.number().optional(), memoryMib: z.number().optional() }).optional()
+
+const workerFields = {
+  kind: z.literal('worker'),
   mainModule: z.string(),
   modules: z.array(moduleRef).max(BUNDLE_LIMITS.modulesCountMax),
   bindings: z.array(binding).max(BUNDLE_LIMITS.bindingsCountMax).default([]),
   compatibilityDate: z.string(),
   compatibilityFlags: z.array(z.string()).max(CONTROL_LIMITS.compatibilityFlagsMax).default([]),
-  limits: z.strictObject({ cpuMs: z.number().optional(), memoryMib: z.number().optional() }).optional(),
+  limits,
   message,
 }
 
-export const versionRequestSchema = z.strictObject(versionFields) satisfies z.ZodType<VersionRequest>
+const words = z.array(z.string().max(4_096)).max(100).optional()
 
-export const deployRequestSchema = z.strictObject({
-  ...versionFields,
+const containerFields = {
+  kind: z.literal('container'),
+  protocol: z.enum(['lambda', 'http']),
+  source: z.discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('code'),
+      runtime: z.enum(CONTAINER_RUNTIMES),
+      handler: z.string(),
+      archive: z.strictObject({ sha256, sizeBytes: z.number().int().nonnegative() }),
+    }),
+    z.strictObject({
+      type: z.literal('image'),
+      imageId: z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected "sha256:" and 64 lower-case hex digits'),
+      entryPoint: words,
+      command: words,
+      workingDirectory: z.string().max(4_096).optional(),
+    }),
+  ]),
+  bindings: workerFields.bindings,
+  limits,
+  settings: z
+    .strictObject({
+      timeoutMs: z.number(),
+      cpus: z.number(),
+      ephemeralStorageMib: z.number(),
+      egress: z.boolean(),
+      responseStreaming: z.boolean(),
+      port: z.number(),
+    })
+    .partial()
+    .optional(),
+  message,
+}
+
+const hosting = {
   routes: z
     .array(z.strictObject({ pattern: z.string() }))
     .max(CONTROL_LIMITS.routesPerFunctionMax)
     .default([]),
   baseDomainHost: z.boolean().default(true),
   previewHosts: z.boolean().default(true),
-}) satisfies z.ZodType<DeployRequest>
+}
+
+export const versionRequestSchema = z.discriminatedUnion('kind', [
+  z.strictObject(workerFields),
+  z.strictObject(containerFields),
+]) satisfies z.ZodType<VersionRequest>
+
+export const deployRequestSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ ...workerFields, ...hosting }),
+  z.strictObject({ ...containerFields, ...hosting }),
+]) satisfies z.ZodType<DeployRequest>
 
 export const trafficRequestSchema = z.strictObject({
   shares: z.array(z.strictObject({ versionId: z.string(), percent: z.number() })),

@@ -4,14 +4,14 @@
  */
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 import type { LogSink } from '../pool/driver.ts'
-import type { Cgroup, CgroupTree } from './cgroup.ts'
+import type { Cgroup, CgroupTree } from '../machine/cgroup.ts'
 import { sourceMapsOf } from './config-cache.ts'
 import { openHome, removeCgroup, type EgressPort } from './home.ts'
 import { createInstance, type IsolateInstance } from './instance.ts'
 import { limitsInForce } from './limits-in-force.ts'
-import { adoptedProcess, isSameProcess } from './process-handle.ts'
+import { adoptedProcess, isSameProcess } from '../machine/process-handle.ts'
 import { readRecord, type InstanceRecord } from './record.ts'
 import { createStackMapper } from './stack-map.ts'
 import { attachOutput } from './start.ts'
@@ -20,7 +20,7 @@ import type { UidPool } from './uid-pool.ts'
 export interface AdoptOptions {
   readonly instancesDirectory: string
   readonly egress: EgressPort
-  loadModules(version: Version): Promise<ReadonlyMap<string, Uint8Array>>
+  loadModules(version: WorkerVersion): Promise<ReadonlyMap<string, Uint8Array>>
   readonly log: LogSink
   readonly tree: CgroupTree | undefined
   readonly uids: UidPool
@@ -92,7 +92,7 @@ async function adopt(
 
 /** Positions of the bundle are better than no adoption. */
 async function stackMapperOf(
-  version: Version,
+  version: WorkerVersion,
   { loadModules }: AdoptOptions,
 ): Promise<(stack: string) => string> {
   try {

@@ -7,7 +7,12 @@ import { closeSync, writeSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Home } from './home.ts'
-import { identifyProcess, ownProcess, type ProcessHandle, type ProcessIdentity } from './process-handle.ts'
+import {
+  identifyProcess,
+  ownProcess,
+  type ProcessHandle,
+  type ProcessIdentity,
+} from '../machine/process-handle.ts'
 import { writeRecord } from './record.ts'
 import { SANDBOX_PATH, type Sandbox } from './sandbox.ts'
 import { blankArguments } from './workerd.ts'

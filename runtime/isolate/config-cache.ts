@@ -3,7 +3,7 @@
  * not wanted for longest goes first. Starts of one version at the same time share one load.
  */
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 import { encodeConfig } from './config.ts'
 import { limitsInForce } from './limits-in-force.ts'
 import { createStackMapper } from './stack-map.ts'
@@ -15,7 +15,7 @@ export interface LoadedVersion {
 
 export interface ConfigCacheOptions {
   /** Bodies by digest. */
-  loadModules(version: Version): Promise<ReadonlyMap<string, Uint8Array>>
+  loadModules(version: WorkerVersion): Promise<ReadonlyMap<string, Uint8Array>>
   readonly socketDirectory: string
   /** @default INSTANCE_LIMITS.configCacheBytesMax */
   readonly bytesMax?: number
@@ -23,7 +23,7 @@ export interface ConfigCacheOptions {
 
 export interface ConfigCache {
   /** `memoryMib` is the limit in force. @default what the version asks for, else the default of all functions */
-  load(version: Version, memoryMib?: number): Promise<LoadedVersion>
+  load(version: WorkerVersion, memoryMib?: number): Promise<LoadedVersion>
   readonly bytes: number
 }
 
@@ -34,7 +34,7 @@ export function createConfigCache(options: ConfigCacheOptions): ConfigCache {
   const loading = new Map<string, Promise<LoadedVersion>>()
   let bytes = 0
 
-  const load = async (version: Version, memoryMib: number, key: string): Promise<LoadedVersion> => {
+  const load = async (version: WorkerVersion, memoryMib: number, key: string): Promise<LoadedVersion> => {
     const modules = await options.loadModules(version)
     const config = encodeConfig({ version, modules, memoryMib, socketDirectory: options.socketDirectory })
     const sourceMaps = sourceMapsOf(version, modules)
@@ -73,7 +73,7 @@ export function createConfigCache(options: ConfigCacheOptions): ConfigCache {
 }
 
 export function sourceMapsOf(
-  version: Version,
+  version: WorkerVersion,
   modules: ReadonlyMap<string, Uint8Array>,
 ): ReadonlyMap<string, Uint8Array> {
   const maps = new Map<string, Uint8Array>()

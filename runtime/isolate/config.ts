@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import { Message, utils } from 'capnp-es'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
-import type { Binding, Version, VersionContent } from '../../sdk/model/function.ts'
+import type { Binding, WorkerVersion, WorkerContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
 import {
   Config,
@@ -30,7 +30,7 @@ export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', eg
 const RESERVED_MODULE_PREFIX = '__isola_'
 
 export interface ConfigOptions {
-  readonly version: Version
+  readonly version: WorkerVersion
   /** Bodies by digest; those of source maps are not needed. */
   readonly modules: ReadonlyMap<string, Uint8Array>
   /** Absolute path as workerd sees it. */
@@ -112,7 +112,7 @@ const GUEST = {
 }
 
 /** The entry comes first: workerd takes the first module for the main one. */
-function guestModules(content: VersionContent, memory: MemoryPlan): NamedBody[] {
+function guestModules(content: WorkerContent, memory: MemoryPlan): NamedBody[] {
   const main = JSON.stringify(`./${content.mainModule}`)
   const entry = `import './${RESERVED_MODULE_PREFIX}prelude.js'
 import { control, wrap } from './${RESERVED_MODULE_PREFIX}handlers.js'
@@ -164,7 +164,7 @@ function functionModules(options: ConfigOptions): NamedBody[] {
   return found
 }
 
-function setWorker(worker: Worker, content: VersionContent, modules: readonly NamedBody[]): void {
+function setWorker(worker: Worker, content: WorkerContent, modules: readonly NamedBody[]): void {
   worker.compatibilityDate = content.compatibilityDate
   const flags = new Set(content.compatibilityFlags)
   if (!flags.has(NO_CONTEXT_FLAG)) flags.add(CONTEXT_FLAG)

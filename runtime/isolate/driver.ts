@@ -2,24 +2,25 @@
  * The isolate driver: blanks kept ready, versions started on them, instances of an earlier agent taken over. An
  * instance that runs needs nothing of this process; only its start, its limits and its end do.
  */
+import assert from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import { isWorkerVersion, type WorkerVersion } from '../../sdk/model/function.ts'
 import type { InstanceDriver, LogSink } from '../pool/driver.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 import { adoptInstances } from './adopt.ts'
 import { startBlank, type Blank } from './blank.ts'
 import { createBlanks } from './blanks.ts'
-import { openCgroupTree, type Cgroup, type CgroupTree } from './cgroup.ts'
+import { openCgroupTree, type Cgroup, type CgroupTree } from '../machine/cgroup.ts'
 import { INSTANCE_SOCKETS } from './config.ts'
 import { createConfigCache } from './config-cache.ts'
 import { openHome, removeCgroup, SOCKET_FOLDER, type EgressPort, type Home } from './home.ts'
 import type { IsolateInstance } from './instance.ts'
 import { limitsInForce } from './limits-in-force.ts'
-import { processUsage } from './process-handle.ts'
+import { processUsage } from '../machine/process-handle.ts'
 import { prepareSandbox, type SandboxChoice } from './sandbox.ts'
 import { startInstance } from './start.ts'
 import { createUidPool } from './uid-pool.ts'
@@ -30,7 +31,7 @@ export interface IsolateDriverOptions {
   readonly runDirectory: string
   readonly egress: EgressPort
   /** Bodies of the version's modules by digest, source maps included. */
-  loadModules(version: Version): Promise<ReadonlyMap<string, Uint8Array>>
+  loadModules(version: WorkerVersion): Promise<ReadonlyMap<string, Uint8Array>>
   readonly log: LogSink
   /** @default 'auto': the best that works here */
   readonly sandbox?: SandboxChoice
@@ -46,6 +47,8 @@ export interface IsolateDriverOptions {
 }
 
 const ID_BYTES = 5
+/** Any version can be put into any blank. */
+const BLANK_CLASS = 'worker'
 
 /** Throws `unsupported_machine`, and `invalid_argument` for a directory whose path is too long. */
 export async function createIsolateDriver(options: IsolateDriverOptions): Promise<InstanceDriver> {
@@ -120,7 +123,6 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
   }
 
   return {
-    kind: 'worker',
     sandbox: sandbox.description,
     limits:
       tree?.description ?? `none but files and time (${'unavailable' in found ? found.unavailable : ''})`,
@@ -131,10 +133,11 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       return adopted.map(hold)
     },
 
-    keepBlanks: (count) => blanks.keep(count),
+    keepBlanks: (_, count) => blanks.keep(count),
 
     async start(version, inForce) {
       refuseWhenClosed()
+      assert(isWorkerVersion(version), `version ${version.id} is of kind ${version.content.kind}`)
       const limits = limitsInForce(version, inForce)
       const loaded = await configs.load(version, limits.memoryMib)
       refuseWhenClosed()
@@ -154,13 +157,17 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       return hold(await starting)
     },
 
-    reserveMib: (memoryMib) => Math.min(memoryMib, INSTANCE_LIMITS.reserveMib),
+    foresee: ({ memoryMib }) => ({
+      reserveMib: Math.min(memoryMib, INSTANCE_LIMITS.reserveMib),
+      blankClass: BLANK_CLASS,
+    }),
 
     blanks: () =>
       [...blanks.waiting].map(({ process, home }) => {
         const coarse = processUsage(process.pid)
         const { cpuMs, memoryBytes } = home.cgroup?.usage() ?? {}
         return {
+          blankClass: BLANK_CLASS,
           pid: process.pid,
           cpuMs: cpuMs ?? coarse.cpuMs,
           memoryBytes: memoryBytes ?? coarse.memoryBytes,

@@ -2,8 +2,8 @@
 import type { ExitCause } from '../../sdk/model/node-status.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { ExitReport, StartOptions } from '../pool/driver.ts'
-import type { MemoryKill } from './cgroup.ts'
-import type { ProcessExit } from './process-handle.ts'
+import type { MemoryKill } from '../machine/cgroup.ts'
+import type { ProcessExit } from '../machine/process-handle.ts'
 
 export interface ExitFacts {
   readonly exit: ProcessExit

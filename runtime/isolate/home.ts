@@ -12,7 +12,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { INSTANCE_SOCKETS } from './config.ts'
-import type { Cgroup } from './cgroup.ts'
+import type { Cgroup } from '../machine/cgroup.ts'
 import { openInstanceLogs, type InstanceLogs } from './instance-logs.ts'
 
 /** The way out of an instance. Listening on what is listened on already changes nothing. */

@@ -1,13 +1,13 @@
 /** A running isolate as the agent holds it, started by this agent or taken over from an earlier one. */
 import type { ExitCause, InstanceState } from '../../sdk/model/node-status.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { ExitReport, Instance, LogSink, MemoryRank, StartOptions } from '../pool/driver.ts'
 import { askGuest } from './control-request.ts'
 import { reportExit } from './exit-report.ts'
 import type { Home } from './home.ts'
-import { adjustOomScore, processUsage, type ProcessHandle } from './process-handle.ts'
+import { adjustOomScore, processUsage, type ProcessHandle } from '../machine/process-handle.ts'
 import { createRelief } from './relief.ts'
 
 const MIB = 1024 * 1024
@@ -20,7 +20,7 @@ export interface IsolateInstance extends Instance {
 export interface IsolateInstanceOptions {
   readonly home: Home
   readonly process: ProcessHandle
-  readonly version: Version
+  readonly version: WorkerVersion
   readonly startedAtMs: number
   /** In force for it. */
   readonly limits: StartOptions
@@ -155,7 +155,7 @@ const OOM_SCORE_ADJUST: Readonly<Record<MemoryRank, number>> = {
 
 /** What isola itself says of an instance. */
 export function instanceLine(
-  version: Version,
+  version: WorkerVersion,
   instanceId: string,
   message: string,
   level: LogLine['level'] = 'error',

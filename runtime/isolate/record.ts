@@ -5,9 +5,9 @@
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 import type { StartOptions } from '../pool/driver.ts'
-import type { ProcessIdentity } from './process-handle.ts'
+import type { ProcessIdentity } from '../machine/process-handle.ts'
 
 export interface InstanceRecord {
   readonly formatVersion: 1
@@ -17,7 +17,7 @@ export interface InstanceRecord {
   /** Of its cgroup, by controller; absent where there is none. */
   readonly cgroup?: Readonly<Record<string, string>>
   readonly running?: {
-    readonly version: Version
+    readonly version: WorkerVersion
     readonly startedAtMs: number
     /** In force since its start; absent in records of agents that knew only what the version asks for. */
     readonly limits?: StartOptions

@@ -4,7 +4,7 @@
  */
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 import type { LogSink, StartOptions } from '../pool/driver.ts'
 import type { Blank } from './blank.ts'
 import type { LoadedVersion } from './config-cache.ts'
@@ -17,7 +17,7 @@ import { writeRecord } from './record.ts'
 
 export interface InstanceStart {
   readonly blank: Blank
-  readonly version: Version
+  readonly version: WorkerVersion
   /** In force for the instance. */
   readonly limits: StartOptions
   /** Processors it may use. */
@@ -52,7 +52,7 @@ export async function startInstance(options: InstanceStart): Promise<IsolateInst
 
 export function attachOutput(options: {
   readonly blank: Pick<Blank, 'home'>
-  readonly version: Version
+  readonly version: WorkerVersion
   readonly loaded: Pick<LoadedVersion, 'mapStack'>
   readonly log: LogSink
 }): void {

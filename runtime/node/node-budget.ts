@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { NODE_LIMITS } from '../../sdk/model/limits.ts'
-import { readMounts, type CgroupMount } from '../isolate/cgroup.ts'
+import { readMounts, type CgroupMount } from '../machine/cgroup.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 
 export interface NodeBudgetOptions {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
-import type { Head, Version } from '../../sdk/model/function.ts'
+import type { Head, WorkerVersion } from '../../sdk/model/function.ts'
 import type { InstanceDriver } from '../pool/driver.ts'
 import { createIsolateDriver } from '../isolate/driver.ts'
 import type { SandboxChoice } from '../isolate/sandbox.ts'
@@ -272,7 +272,10 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   }
 }
 
-async function loadModules(registry: Registry, version: Version): Promise<ReadonlyMap<string, Uint8Array>> {
+async function loadModules(
+  registry: Registry,
+  version: WorkerVersion,
+): Promise<ReadonlyMap<string, Uint8Array>> {
   const bodies = await Promise.all(
     version.content.modules.map(async ({ sha256 }) => [sha256, await registry.getBlob(sha256)] as const),
   )

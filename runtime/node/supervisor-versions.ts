@@ -1,6 +1,7 @@
 import { mergeFunctionLimits, type FunctionLimits } from '../../sdk/model/function-limits.ts'
-import type { Head, Version, VersionLimits } from '../../sdk/model/function.ts'
+import type { Head, Version, VersionContent, VersionLimits } from '../../sdk/model/function.ts'
 import { mergePolicy, type Prewarm } from '../../sdk/model/policy.ts'
+import type { InstanceDriver } from '../pool/driver.ts'
 import type { VersionSpec } from '../pool/node-events.ts'
 
 /**
@@ -10,17 +11,22 @@ import type { VersionSpec } from '../pool/node-events.ts'
  */
 export interface HeadVersionsOptions {
   getVersion(functionName: string, versionId: string): Promise<Version>
-  reserveMib(memoryMib: number): number
+  foresee: InstanceDriver['foresee']
   /** A version asks for more or less than was assumed: `specs` has changed. */
   onChange(): void
   onEvent(line: string): void
+}
+
+interface Asked {
+  readonly limits: Partial<VersionLimits>
+  readonly content?: VersionContent
 }
 
 export class HeadVersions {
   readonly #options: HeadVersionsOptions
   #head: Head | undefined
   /** What versions ask for. Kept of those that the head names, and of those that have instances. */
-  #askedById = new Map<string, Partial<VersionLimits>>()
+  #askedById = new Map<string, Asked>()
   /** In force, worked out once a head. */
   #limitsById = new Map<string, FunctionLimits>()
   /** Function by version, to be read. */
@@ -35,11 +41,11 @@ export class HeadVersions {
     this.#head = head
     this.#limitsById.clear()
     this.#unread.clear()
-    const asked = new Map<string, Partial<VersionLimits>>()
+    const asked = new Map<string, Asked>()
     const keep = (versionId: string): boolean => {
-      const limits = this.#askedById.get(versionId)
-      if (limits !== undefined) asked.set(versionId, limits)
-      return limits !== undefined
+      const known = this.#askedById.get(versionId)
+      if (known !== undefined) asked.set(versionId, known)
+      return known !== undefined
     }
     for (const record of Object.values(head.functions)) {
       for (const { versionId } of record.deployment.shares)
@@ -67,7 +73,7 @@ export class HeadVersions {
     if (known !== undefined) return known
     const settings = this.#head?.settings
     const own = this.hasFunction(functionName) ? this.#head!.functions[functionName]!.limits : undefined
-    const asked = this.#askedById.get(versionId)
+    const asked = this.#askedById.get(versionId)?.limits
     const limits = mergeFunctionLimits(settings?.ceiling, settings?.limits, asked, own)
     this.#limitsById.set(versionId, limits)
     return limits
@@ -88,8 +94,9 @@ export class HeadVersions {
       const policy = mergePolicy(head.settings?.policy, record.policy)
       return [...percentById].map(([versionId, percent]) => {
         const { memoryMib } = this.limits(record.name, versionId)
-        const reserveMib = this.#options.reserveMib(memoryMib)
-        return { functionName: record.name, versionId, percent, policy, memoryMib, reserveMib }
+        const content = this.#askedById.get(versionId)?.content
+        const foresight = this.#options.foresee({ kind: record.kind, memoryMib, ...(content && { content }) })
+        return { functionName: record.name, versionId, percent, policy, memoryMib, ...foresight }
       })
     })
   }
@@ -127,9 +134,11 @@ export class HeadVersions {
   #learn({ id, content }: Version): boolean {
     this.#unread.delete(id)
     if (this.#askedById.has(id)) return false
-    this.#askedById.set(id, content.limits)
+    // Every isolate begins alike; its modules need not be remembered.
+    const isAlike = content.kind === 'worker'
+    this.#askedById.set(id, { limits: content.limits, ...(!isAlike && { content }) })
     this.#limitsById.delete(id)
-    return Object.keys(content.limits).length > 0
+    return !isAlike || Object.keys(content.limits).length > 0
   }
 }
 

@@ -50,6 +50,8 @@ const TICK_MS = 100
 const SAMPLE_MS = 1_000
 const SCHEDULE_MS = 5_000
 const MIB = 1024 * 1024
+/** For trial starts, which come before any head names their version. */
+const BLANKS_BASE = new Map([['worker', 2]])
 const STARTS_AT_ONCE_MAX = availableParallelism() * 2
 
 export class Supervisor {
@@ -69,10 +71,14 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options
     const { driver, getVersion, tellRouter, onEvent } = options
-    this.planner = new Planner({ budget: options.budget, startsAtOnceMax: STARTS_AT_ONCE_MAX })
+    this.planner = new Planner({
+      budget: options.budget,
+      startsAtOnceMax: STARTS_AT_ONCE_MAX,
+      blanksBase: BLANKS_BASE,
+    })
     this.#versions = new HeadVersions({
       getVersion,
-      reserveMib: (memoryMib) => driver.reserveMib(memoryMib),
+      foresee: (version) => driver.foresee(version),
       onChange: () => this.#plan({ type: 'head', versions: this.#versions.specs() }),
       onEvent,
     })
@@ -99,7 +105,7 @@ export class Supervisor {
     const instances = adopted.map((instance) => {
       return { id: instance.id, memoryMib: instance.usage().memoryBytes / MIB, cpuShare: 0 }
     })
-    if (instances.length > 0) this.#plan({ type: 'usage', instances, blanksMib: 0 })
+    if (instances.length > 0) this.#plan({ type: 'usage', instances, blanksMib: new Map() })
     this.#timer = setInterval(() => this.#tick(performance.now()), TICK_MS)
     return adopted.length
   }
@@ -229,7 +235,7 @@ export class Supervisor {
         return
       }
       case 'blanks':
-        driver.keepBlanks(action.count)
+        driver.keepBlanks(action.blankClass, action.count)
         return
       case 'cpu-weight':
         this.#held.get(action.id)?.instance.setCpuWeight(action.weight)
@@ -337,8 +343,11 @@ export class Supervisor {
       return { id, memoryMib: memoryBytes / MIB, cpuShare }
     })
     this.#options.onSample?.(samples)
-    const blanksBytes = this.#options.driver.blanks().reduce((sum, { memoryBytes }) => sum + memoryBytes, 0)
-    this.#plan({ type: 'usage', instances, blanksMib: blanksBytes / MIB })
+    const blanksMib = new Map<string, number>()
+    for (const { blankClass, memoryBytes } of this.#options.driver.blanks()) {
+      blanksMib.set(blankClass, (blanksMib.get(blankClass) ?? 0) + memoryBytes / MIB)
+    }
+    this.#plan({ type: 'usage', instances, blanksMib })
   }
 
   #followSchedules(): void {

@@ -28,6 +28,11 @@ export class BlankDemand {
     this.#starts[this.#newest % BUCKETS]!++
   }
 
+  /** What one takes, MiB. */
+  get blankMib(): number {
+    return this.#blankMib
+  }
+
   onMeasured(blanksMib: number, count: number): void {
     if (blanksMib > 0 && count > 0) this.#blankMib = Math.max(BLANK_MIB / 2, blanksMib / count)
   }

@@ -1,5 +1,5 @@
 import type { ExitCause, InstanceState } from '../../sdk/model/node-status.ts'
-import type { FunctionKind, Version } from '../../sdk/model/function.ts'
+import type { FunctionKind, Version, VersionContent } from '../../sdk/model/function.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Freezer } from './wire.ts'
 
@@ -8,7 +8,6 @@ import type { Freezer } from './wire.ts'
  * is one implementation, containers the next; nothing above asks which it holds.
  */
 export interface InstanceDriver {
-  readonly kind: FunctionKind
   /** What confines and limits an instance on this machine, in words. */
   readonly sandbox: string
   readonly limits: string
@@ -16,8 +15,8 @@ export interface InstanceDriver {
   /** Instances that an earlier agent left running; the dead and the unclaimed are cleared away. */
   adopt(): Promise<readonly Instance[]>
 
-  /** Starts blanks until `count` wait. Safe to call again; a blank is claimed by `start` without a word. */
-  keepBlanks(count: number): void
+  /** Starts blanks of the class until `count` wait. Safe to call again; a blank is claimed by `start` without a word. */
+  keepBlanks(blankClass: string, count: number): void
 
   /**
    * A running instance of `version`, ready for its first request. Throws `start_failed` with the function's own
@@ -26,17 +25,35 @@ export interface InstanceDriver {
    */
   start(version: Version, options?: Partial<StartOptions>): Promise<Instance>
 
-  /** What a new instance of the version is expected to take before it is measured, MiB. */
-  reserveMib(memoryMib: number): number
+  /** What a new instance of a version takes and begins as. `content` is absent until the version's document was read. */
+  foresee(version: {
+    readonly kind: FunctionKind
+    readonly content?: VersionContent
+    readonly memoryMib: number
+  }): Foresight
 
   /** Blanks as processes, for `isola status`. */
-  blanks(): readonly { readonly pid: number; readonly memoryBytes: number; readonly cpuMs: number }[]
+  blanks(): readonly BlankStatus[]
 
   /** Of every process there is, also of those that are just starting. */
   pids(): readonly number[]
 
   /** Ends blanks and helpers, and every instance not yet stopped. Leaves no process behind. */
   close(): Promise<void>
+}
+
+export interface BlankStatus {
+  readonly blankClass: string
+  readonly pid: number
+  readonly memoryBytes: number
+  readonly cpuMs: number
+}
+
+export interface Foresight {
+  /** Expected before it is measured, MiB. */
+  readonly reserveMib: number
+  /** Which blanks it can begin as; absent: none. E.g. `worker`, `nodejs24/256`, `sandbox`. */
+  readonly blankClass?: string
 }
 
 /** `first` to be ended, before any other; `last`: only if nothing else is left. */

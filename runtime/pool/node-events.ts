@@ -22,8 +22,10 @@ export interface VersionSpec {
   readonly policy: Policy
   /** Limit of one instance, MiB. */
   readonly memoryMib: number
-  /** What an instance is expected to take until it is measured; containers: their limit. */
+  /** What an instance is expected to take until it is measured. */
   readonly reserveMib: number
+  /** Which blanks an instance can begin as; absent: none. */
+  readonly blankClass?: string
 }
 
 /** An instance that the planner did not ask for: taken over from an earlier agent, or a trial start's. */
@@ -76,8 +78,8 @@ export type NodeEvent =
         readonly memoryMib: number
         readonly cpuShare: number
       }[]
-      /** Memory that the blanks take altogether. */
-      readonly blanksMib: number
+      /** Memory that the blanks of each class take altogether. */
+      readonly blanksMib: ReadonlyMap<string, number>
     }
   /** Answers to the action `pause`. */
   | { readonly type: 'paused'; readonly id: string }
@@ -121,8 +123,8 @@ export type NodeAction =
       readonly message: string
       readonly retryAfterMs: number
     }
-  /** Blanks that should wait, beside those being claimed. */
-  | { readonly type: 'blanks'; readonly count: number }
+  /** Blanks of the class that should wait, beside those being claimed. */
+  | { readonly type: 'blanks'; readonly blankClass: string; readonly count: number }
   /** Share of the processors of one instance, relative to others; 100 is ordinary. */
   | { readonly type: 'cpu-weight'; readonly id: string; readonly weight: number }
   | { readonly type: 'memory-rank'; readonly id: string; readonly rank: MemoryRank }

@@ -19,6 +19,7 @@ export function applyHead(node: NodeState, specs: readonly VersionSpec[], nowMs:
     policied.add(fn)
     if ((fn.main?.spec?.percent ?? -1) < spec.percent) fn.main = version
   }
+  node.blanks.keepClasses(new Set(specs.flatMap(({ blankClass }) => blankClass ?? [])))
   node.predictable.clear()
   for (const fn of policied) {
     if (fn.policy?.idleMs === 'auto') node.predictable.add(fn)

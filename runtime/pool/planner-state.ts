@@ -3,7 +3,7 @@
  * sums are in this file, so that they cannot drift from the records.
  */
 import assert from 'node:assert'
-import { BlankDemand } from './blank-demand.ts'
+import { BlankStock } from './blank-stock.ts'
 import { CrashLoops } from './crash-loop.ts'
 import type { NodeAction, NodeBudget } from './node-events.ts'
 import {
@@ -35,7 +35,7 @@ export class NodeState {
   readonly predictable = new Set<PlannedFunction>()
   readonly reweighted = new Set<PlannedFunction>()
   readonly crashLoops = new CrashLoops()
-  readonly blanks = new BlankDemand()
+  readonly blanks: BlankStock
   /** Of instances, those that leave included, and of starts. */
   chargedMib = 0
   /** Of the event that is being taken. */
@@ -50,7 +50,12 @@ export class NodeState {
   #actions: NodeAction[] = []
   #lastStartId = 0
 
-  constructor(options: { readonly budget: NodeBudget; readonly startsAtOnceMax: number }) {
+  constructor(options: {
+    readonly budget: NodeBudget
+    readonly startsAtOnceMax: number
+    readonly blanksBase?: ReadonlyMap<string, number>
+  }) {
+    this.blanks = new BlankStock(options.blanksBase ?? new Map())
     this.budget = options.budget
     this.startsAtOnceMax = Math.max(1, options.startsAtOnceMax)
   }
@@ -95,7 +100,7 @@ export class NodeState {
     this.#hold(version.fn, reservedMib)
     this.chargedMib += reservedMib
     this.active.add(version)
-    this.blanks.onStart(nowMs)
+    this.blanks.onStart(version.spec?.blankClass, nowMs)
     this.act({ type: 'start', startId, functionName: version.fn.name, versionId: version.id, reason })
   }
 

@@ -23,20 +23,15 @@ export interface PlannerOptions {
   readonly budget: NodeBudget
   /** Starts under way at a time. */
   readonly startsAtOnceMax: number
-  /** Blanks that wait while nothing starts. @default 2 */
-  readonly blanksBase?: number
+  /** Classes of blanks that are always kept, and how many of each while nothing starts. @default none */
+  readonly blanksBase?: ReadonlyMap<string, number>
 }
-
-const BLANKS_BASE = 2
 
 export class Planner {
   readonly #node: NodeState
-  readonly #blanksBase: number
-  #blanks = -1
 
   constructor(options: PlannerOptions) {
     this.#node = new NodeState(options)
-    this.#blanksBase = options.blanksBase ?? BLANKS_BASE
   }
 
   on(event: NodeEvent, nowMs: number): readonly NodeAction[] {
@@ -45,7 +40,7 @@ export class Planner {
     this.#take(event, nowMs)
     if (node.unsettled) givePlaces(node, nowMs)
     setCpuWeights(node)
-    this.#keepBlanks(nowMs)
+    for (const action of node.blanks.changes(node.budget.memoryMib - node.chargedMib, nowMs)) node.act(action)
     return node.takeActions()
   }
 
@@ -96,7 +91,7 @@ export class Planner {
       case 'start-failed':
         return onStartFailed(node, event, nowMs)
       case 'usage':
-        node.blanks.onMeasured(event.blanksMib, this.#blanks)
+        node.blanks.onMeasured(event.blanksMib)
         return onUsage(node, event, nowMs)
       case 'paused':
       case 'resumed':
@@ -156,14 +151,6 @@ export class Planner {
     if (node.crashLoops.size > 0) node.crashLoops.forgetOld(nowMs)
     // Turns come with time alone.
     if (node.wanting.size > 0) node.unsettled = true
-  }
-
-  #keepBlanks(nowMs: number): void {
-    const { blanks, budget, chargedMib } = this.#node
-    const count = blanks.count({ base: this.#blanksBase, freeMib: budget.memoryMib - chargedMib }, nowMs)
-    if (count === this.#blanks) return
-    this.#blanks = count
-    this.#node.act({ type: 'blanks', count })
   }
 }
 

@@ -5,7 +5,7 @@
  * fleet only one node may collect.
  */
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
-import type { FunctionRecord, Head } from '../../sdk/model/function.ts'
+import { blobsOf, type FunctionRecord, type Head } from '../../sdk/model/function.ts'
 import { BLOB_PREFIX } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { DEPLOYMENT_PREFIX, type DeploymentStore } from './deployment-store.ts'
@@ -46,7 +46,7 @@ export async function collectGarbage(
     const object = await bucket.get(key)
     // A damaged version stops the collection here: what it names is not known.
     if (object === undefined) continue
-    for (const module of readVersion(key, object.body).content.modules) named.add(module.sha256)
+    for (const { sha256 } of blobsOf(readVersion(key, object.body).content)) named.add(sha256)
   }
   let blobs = 0
   for await (const { key, modifiedAtMs } of bucket.list(BLOB_PREFIX)) {

@@ -6,8 +6,15 @@
 import { z } from 'zod'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
-import type { Deployment, FunctionRecord, Head, Version } from '../../sdk/model/function.ts'
+import {
+  CONTAINER_RUNTIMES,
+  type Deployment,
+  type FunctionRecord,
+  type Head,
+  type Version,
+} from '../../sdk/model/function.ts'
 import type { FunctionLimitsCeiling, FunctionLimitsPatch } from '../../sdk/model/function-limits.ts'
+import type { LambdaRecord } from '../../sdk/model/lambda.ts'
 import { DEFAULT_POLICY, type PolicyPatch } from '../../sdk/model/policy.ts'
 import type { FleetSettings, SettingChange } from '../../sdk/model/settings.ts'
 
@@ -29,21 +36,55 @@ const binding = z.discriminatedUnion('type', [
   z.looseObject({ type: z.literal('json'), name: z.string().min(1), json: z.unknown() }),
 ])
 
+const versionLimits = z.looseObject({
+  cpuMs: z.number().positive().optional(),
+  memoryMib: z.number().positive().optional(),
+})
+
+const workerContent = z.looseObject({
+  kind: z.literal('worker'),
+  mainModule: z.string().min(1),
+  modules: z.array(moduleRef),
+  bindings: z.array(binding),
+  compatibilityDate: z.string(),
+  compatibilityFlags: z.array(z.string()),
+  limits: versionLimits,
+})
+
+const containerContent = z.looseObject({
+  kind: z.literal('container'),
+  protocol: z.enum(['lambda', 'http']),
+  source: z.discriminatedUnion('type', [
+    z.looseObject({
+      type: z.literal('code'),
+      runtime: z.enum(CONTAINER_RUNTIMES),
+      handler: z.string().min(1),
+      archive: z.looseObject({ sha256: hex(64), sizeBytes: count }),
+    }),
+    z.looseObject({
+      type: z.literal('image'),
+      imageId: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+      entryPoint: z.array(z.string()).optional(),
+      command: z.array(z.string()).optional(),
+      workingDirectory: z.string().optional(),
+    }),
+  ]),
+  bindings: z.array(binding),
+  limits: versionLimits,
+  settings: z.looseObject({
+    timeoutMs: z.number().positive(),
+    cpus: z.number().positive(),
+    ephemeralStorageMib: z.number().positive(),
+    egress: z.boolean(),
+    responseStreaming: z.boolean(),
+    port: z.number().int().positive(),
+  }),
+})
+
 const versionDocument = z.looseObject({
   id: versionId,
   functionName,
-  content: z.looseObject({
-    kind: functionKind,
-    mainModule: z.string().min(1),
-    modules: z.array(moduleRef),
-    bindings: z.array(binding),
-    compatibilityDate: z.string(),
-    compatibilityFlags: z.array(z.string()),
-    limits: z.looseObject({
-      cpuMs: z.number().positive().optional(),
-      memoryMib: z.number().positive().optional(),
-    }),
-  }),
+  content: z.discriminatedUnion('kind', [workerContent, containerContent]),
   createdAt: z.string(),
   message: z.string(),
 }) satisfies z.ZodType<Version>
@@ -100,6 +141,37 @@ const fleetSettings = z.looseObject({
   changes: z.array(settingChange),
 }) satisfies z.ZodType<FleetSettings>
 
+const lambdaRecord = z.looseObject({
+  role: z.string(),
+  description: z.string(),
+  tags: z.record(z.string(), z.string()),
+  revisionId: z.string(),
+  lastModified: z.string(),
+  versions: z.array(
+    z.looseObject({ number: count, versionId, description: z.string(), createdAt: z.string() }),
+  ),
+  nextVersion: count,
+  aliases: z.record(
+    z.string(),
+    z.looseObject({
+      description: z.string(),
+      functionVersion: z.string(),
+      weights: z.record(z.string(), z.number()),
+      revisionId: z.string(),
+    }),
+  ),
+  url: z
+    .looseObject({
+      authType: z.enum(['NONE', 'AWS_IAM']),
+      invokeMode: z.enum(['BUFFERED', 'RESPONSE_STREAM']),
+      createdAt: z.string(),
+      lastModified: z.string(),
+      cors: z.record(z.string(), z.unknown()).optional(),
+    })
+    .optional(),
+  reservedConcurrency: count.optional(),
+}) satisfies z.ZodType<LambdaRecord>
+
 const functionRecord = z.looseObject({
   name: functionName,
   kind: functionKind,
@@ -117,6 +189,8 @@ const functionRecord = z.looseObject({
   policy: policyPatch,
   limits: limitsPatch.optional(),
   changes: z.array(settingChange).optional(),
+  asyncInvoke: z.looseObject({ retriesMax: count.optional(), maxAgeS: count.optional() }).optional(),
+  lambda: lambdaRecord.optional(),
 }) satisfies z.ZodType<FunctionRecord>
 
 const headDocument = z.looseObject({

@@ -1,6 +1,6 @@
 import assert from 'node:assert'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import { blobsOf, type Version } from '../../sdk/model/function.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { readVersion, writeDocument } from './documents.ts'
@@ -61,7 +61,7 @@ export function createVersionStore(bucket: Bucket, blobs: BlobStore): VersionSto
 }
 
 async function missingBlobs(version: Version, blobs: BlobStore): Promise<string[]> {
-  const digests = [...new Set(version.content.modules.map((module) => module.sha256))]
+  const digests = [...new Set(blobsOf(version.content).map(({ sha256 }) => sha256))]
   const sizes = await inTurns(digests, (sha256) => blobs.sizeBytes(sha256))
   return digests.filter((_, index) => sizes[index] === undefined)
 }
@@ -69,7 +69,7 @@ async function missingBlobs(version: Version, blobs: BlobStore): Promise<string[
 function blobsMissing(version: Version, missing: readonly string[]): IsolaError {
   return new IsolaError(
     'blob_missing',
-    `${missing.length} of ${version.content.modules.length} modules of "${version.functionName}" are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
+    `${missing.length} of ${blobsOf(version.content).length} blobs of "${version.functionName}" are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
     { details: { missing } },
   )
 }

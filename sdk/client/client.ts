@@ -2,6 +2,7 @@ import type { Bundle, Module, ModuleRef } from '../model/bundle.ts'
 import type {
   DeployRequest,
   DeployResult,
+  Hosting,
   LimitsView,
   PolicyView,
   RouteEntry,
@@ -11,6 +12,7 @@ import type {
   UsageQuery,
   VersionRequest,
   VersionSummary,
+  WorkerVersionRequest,
 } from '../model/control.ts'
 import { isIsolaError } from '../model/errors.ts'
 import type { FunctionRecord, Version } from '../model/function.ts'
@@ -74,7 +76,9 @@ export interface ControlClient {
 }
 
 /** What a bundle does not say about its deploy. */
-export type DeployBundleOptions = Omit<DeployRequest, 'mainModule' | 'modules'> & UploadOptions
+export type DeployBundleOptions = Omit<WorkerVersionRequest, 'mainModule' | 'modules'> &
+  Hosting &
+  UploadOptions
 
 interface LogOptions {
   /** Lines from before now. @default 100 */

@@ -24,17 +24,23 @@
  *   GET    /v1/settings                                      → SettingsView
  *   PUT    /v1/settings          SettingsRequest, null: unset → SettingsView
  *   GET    /v1/usage?since=ISO&function=NAME                 → UsageReport      since: or epoch; absent: 24 hours
+ *   POST   /v1/images/build?dockerfile=PATH (tar of the context) → NDJSON of ImageEvent
+ *   POST   /v1/images/load (tar of `docker save`, or OCI)    → NDJSON of ImageEvent
+ *   POST   /v1/images/pull   PullRequest                     → NDJSON of ImageEvent
  *   GET    /metrics                                          → Prometheus text (not under /v1)
  *   GET    /v1/functions/:name/logs?lines=N&follow=1        → NDJSON of LogLine; with follow it stays open
  */
 import type {
   Binding,
+  ContainerProtocol,
+  ContainerSettings,
+  ContainerSource,
   Deployment,
-  FunctionKind,
   FunctionRoute,
   VersionContent,
   VersionLimits,
 } from './function.ts'
+import type { ErrorBody } from './errors.ts'
 import type {
   FunctionLimits,
   FunctionLimitsCeiling,
@@ -47,8 +53,10 @@ import type { Policy, PolicyChange, PolicyPatch } from './policy.ts'
 import type { FleetSettings, SettingChange } from './settings.ts'
 import type { ModuleRef } from './bundle.ts'
 
-export interface VersionRequest {
-  readonly kind: FunctionKind
+export type VersionRequest = WorkerVersionRequest | ContainerVersionRequest
+
+export interface WorkerVersionRequest {
+  readonly kind: 'worker'
   readonly mainModule: string
   readonly modules: readonly ModuleRef[]
   readonly bindings: readonly Binding[]
@@ -59,7 +67,21 @@ export interface VersionRequest {
   readonly message?: string
 }
 
-export interface DeployRequest extends VersionRequest {
+/** What is absent of `settings` is `DEFAULT_CONTAINER_SETTINGS`. */
+export interface ContainerVersionRequest {
+  readonly kind: 'container'
+  readonly protocol: ContainerProtocol
+  readonly source: ContainerSource
+  readonly bindings: readonly Binding[]
+  readonly limits?: Partial<VersionLimits>
+  readonly settings?: Partial<ContainerSettings>
+  readonly message?: string
+}
+
+export type DeployRequest = VersionRequest & Hosting
+
+/** Where a function answers. */
+export interface Hosting {
   /** Replace the function's `config` routes; its `operator` routes stay. */
   readonly routes: readonly { readonly pattern: string }[]
   readonly baseDomainHost: boolean
@@ -154,4 +176,30 @@ export interface UsageQuery {
   readonly sinceMs?: number
   /** @default all functions */
   readonly functionName?: string
+}
+
+/**
+ * An image on its way to the node, line by line; the last is `image` or `error`. The image is then a `source` by its id;
+ * one that no version names is removed after a while.
+ */
+export type ImageEvent =
+  /** What the builder or the registry says, as text for a terminal. */
+  | { readonly type: 'log'; readonly text: string }
+  | { readonly type: 'image'; readonly image: ImageSummary }
+  | { readonly type: 'error'; readonly error: ErrorBody['error'] }
+
+export interface ImageSummary {
+  /** `sha256:` and 64 hex digits. */
+  readonly imageId: string
+  readonly sizeBytes: number
+  /** As OCI names it: `amd64`, `arm64`. */
+  readonly architecture: string
+}
+
+export interface PullRequest {
+  /** `registry/name:tag` or `registry/name@sha256:…`. */
+  readonly reference: string
+  /** Used for this pull, and kept nowhere. */
+  readonly username?: string
+  readonly password?: string
 }

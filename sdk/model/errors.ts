@@ -36,6 +36,9 @@ export const ERRORS = {
   function_threw: { status: 500, fault: 'user' },
   cpu_limit_exceeded: { status: 503, fault: 'user' },
   memory_limit_exceeded: { status: 503, fault: 'user' },
+  /** A function of protocol `lambda` answered with an error, or with what is no response. */
+  function_failed: { status: 502, fault: 'user' },
+  function_timeout: { status: 504, fault: 'user' },
   instance_crashed: { status: 502, fault: 'user' },
   invalid_response: { status: 502, fault: 'user' },
   response_timeout: { status: 504, fault: 'user' },
@@ -63,6 +66,10 @@ export const ERRORS = {
   digest_mismatch: { status: 400, fault: 'user' },
   blob_missing: { status: 409, fault: 'user' },
   version_refused: { status: 422, fault: 'user' },
+  // Containers.
+  engine_unavailable: { status: 503, fault: 'system', retryAfterS: 5 },
+  image_not_found: { status: 404, fault: 'user' },
+  image_unusable: { status: 400, fault: 'user' },
   // Command line.
   usage: { status: 400, fault: 'user' },
   // Node.

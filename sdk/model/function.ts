@@ -1,5 +1,6 @@
 import { IsolaError } from './errors.ts'
 import type { ModuleRef } from './bundle.ts'
+import type { LambdaRecord } from './lambda.ts'
 import type { FunctionLimitsPatch } from './function-limits.ts'
 import type { PolicyPatch } from './policy.ts'
 import type { FleetSettings, SettingChange } from './settings.ts'
@@ -20,8 +21,11 @@ export interface VersionLimits {
 }
 
 /** What a version is made of: everything that decides its behaviour, and so everything its id is made from. */
-export interface VersionContent {
-  readonly kind: FunctionKind
+export type VersionContent = WorkerContent | ContainerContent
+
+/** Runs in an isolate. */
+export interface WorkerContent {
+  readonly kind: 'worker'
   readonly mainModule: string
   readonly modules: readonly ModuleRef[]
   readonly bindings: readonly Binding[]
@@ -32,11 +36,94 @@ export interface VersionContent {
   readonly limits: Partial<VersionLimits>
 }
 
+/** Runs in a container. Its bindings are environment variables: `text` as it is, `json` as JSON. */
+export interface ContainerContent {
+  readonly kind: 'container'
+  /** `lambda`: events by AWS's Runtime API. `http`: it listens on `$PORT`. */
+  readonly protocol: ContainerProtocol
+  readonly source: ContainerSource
+  readonly bindings: readonly Binding[]
+  readonly limits: Partial<VersionLimits>
+  readonly settings: ContainerSettings
+}
+
+export type ContainerProtocol = 'lambda' | 'http'
+
+export const CONTAINER_RUNTIMES = ['nodejs24', 'python3'] as const
+export type ContainerRuntime = (typeof CONTAINER_RUNTIMES)[number]
+
+export type ContainerSource =
+  /** A zip archive, unpacked at `/var/task`, on a runtime of isola's; always of protocol `lambda`. */
+  | {
+      readonly type: 'code'
+      readonly runtime: ContainerRuntime
+      /** `file.export`, as AWS reads it; e.g. `index.handler`. */
+      readonly handler: string
+      readonly archive: BlobRef
+    }
+  | {
+      readonly type: 'image'
+      /** As the engine names it: `sha256:` and 64 hex digits. */
+      readonly imageId: string
+      /** Instead of the image's own. */
+      readonly entryPoint?: readonly string[]
+      readonly command?: readonly string[]
+      readonly workingDirectory?: string
+    }
+
+/** Bytes by reference. */
+export interface BlobRef {
+  /** Lower-case hex SHA-256 of the bytes. */
+  readonly sha256: string
+  readonly sizeBytes: number
+}
+
+export interface ContainerSettings {
+  /** Of one invocation of protocol `lambda`, 1000–900000 ms. */
+  readonly timeoutMs: number
+  /** Cores, 0.1–16. */
+  readonly cpus: number
+  /** Of `/tmp`, MiB. What lies there counts as memory of the instance. */
+  readonly ephemeralStorageMib: number
+  /** Whether it reaches the public internet. Else it has no network at all. */
+  readonly egress: boolean
+  /** Protocol `lambda`: whether responses stream through (Function URL's `RESPONSE_STREAM`) instead of being collected. */
+  readonly responseStreaming: boolean
+  /** Protocol `http`: where it listens; what `$PORT` says. */
+  readonly port: number
+}
+
+export const DEFAULT_CONTAINER_SETTINGS: ContainerSettings = {
+  timeoutMs: 30_000,
+  cpus: 1,
+  ephemeralStorageMib: 64,
+  egress: false,
+  responseStreaming: false,
+  port: 8080,
+}
+
+export type WorkerVersion = Version<WorkerContent>
+export type ContainerVersion = Version<ContainerContent>
+
+export function isWorkerVersion(version: Version): version is WorkerVersion {
+  return version.content.kind === 'worker'
+}
+
+export function isContainerVersion(version: Version): version is ContainerVersion {
+  return version.content.kind === 'container'
+}
+
+/** Everything a version needs from the blob store. */
+export function blobsOf(content: VersionContent): readonly BlobRef[] {
+  if (content.kind === 'worker') return content.modules
+  return content.source.type === 'code' ? [content.source.archive] : []
+}
+
 /** Immutable. The id is the SHA-256 of the canonical JSON of function name and content, first 32 hex digits. */
-export interface Version {
+export interface Version<Content extends VersionContent = VersionContent> {
   readonly id: string
   readonly functionName: string
-  readonly content: VersionContent
+  readonly content: Content
   /** ISO 8601, UTC. Not part of the id. */
   readonly createdAt: string
   readonly message: string
@@ -83,9 +170,23 @@ export interface FunctionRecord {
   readonly policy: PolicyPatch
   /** As the policy. What the version asks for lies between the fleet's and these. */
   readonly limits?: FunctionLimitsPatch
+  /** Of events that are worked on later. Absent fields are `DEFAULT_ASYNC_SETTINGS`. */
+  readonly asyncInvoke?: Partial<AsyncSettings>
+  /** What the Lambda API keeps of it, in the shapes of that API. */
+  readonly lambda?: LambdaRecord
   /** Of policy and limits; newest first, at most `settingChangesMax`. */
   readonly changes?: readonly SettingChange[]
 }
+
+/** How often and how long an event is tried. */
+export interface AsyncSettings {
+  /** After the first try. @default 2 */
+  readonly retriesMax: number
+  /** An event older than this is not tried again, s. @default 21600 */
+  readonly maxAgeS: number
+}
+
+export const DEFAULT_ASYNC_SETTINGS: AsyncSettings = { retriesMax: 2, maxAgeS: 21_600 }
 
 /** The one mutable document of the registry. Everything live is named here; a deploy is one swap of it. */
 export interface Head {

@@ -163,6 +163,30 @@ export const INSTANCE_LIMITS = {
   crashBackoffMsMax: 60_000,
 } as const
 
+/** Container functions. */
+export const CONTAINER_LIMITS = {
+  timeoutMsMin: 1_000,
+  timeoutMsMax: 900_000,
+  cpusMin: 0.1,
+  cpusMax: 16,
+  ephemeralStorageMibMin: 1,
+  ephemeralStorageMibMax: 10_240,
+  /** Of a request's and of a collected response's body, as AWS has it: 6 MiB and 100 bytes. */
+  payloadBytesMax: 6 * MIB + 100,
+  /** Of an event that waits to be worked on. */
+  eventBytesMax: MIB,
+  /** Of a zip archive, and of what it unpacks to, as AWS has it. */
+  archiveBytesMax: 50 * MIB,
+  unpackedBytesMax: 250 * MIB,
+  archiveFilesMax: 50_000,
+  /** Of an image as it arrives. */
+  imageBytesMax: 10 * 1024 * MIB,
+  buildTimeoutMs: 1_800_000,
+  initTimeoutMs: 10_000,
+  pidsMax: 256,
+  openFilesMax: 1_024,
+} as const
+
 /** What a node keeps for itself. */
 export const NODE_LIMITS = {
   /** Of one function's log file; beyond it the file takes the place of the one before, so twice this is kept. */

@@ -17,7 +17,7 @@ import {
   workerdBinaryPath,
   type MemoryPlan,
 } from '../../runtime/isolate/workerd.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 
 const HELLO = `export default { fetch() { return new Response('hello') } }`
 /** About 30 MiB of small objects that stay, and a few KiB of garbage a request. */
@@ -248,7 +248,7 @@ function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
-function versionOf(sha256: string, sizeBytes: number): Version {
+function versionOf(sha256: string, sizeBytes: number): WorkerVersion {
   return {
     id: 'bench',
     functionName: 'bench',

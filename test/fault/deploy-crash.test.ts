@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { blobsOf } from '../../sdk/model/function.ts'
 import type { Bucket } from '../../runtime/registry/bucket.ts'
 import { openEmbeddedBucket } from '../../runtime/registry/embedded-bucket.ts'
 import { openRegistry } from '../../runtime/registry/registry-store.ts'
@@ -44,7 +45,7 @@ async function expectWhole(registry: Registry): Promise<string> {
   const record = registry.head.functions['shop']!
   const [share] = record.deployment.shares
   const version = await registry.getVersion('shop', share!.versionId)
-  for (const module of version!.content.modules) {
+  for (const module of blobsOf(version!.content)) {
     expect((await registry.getBlob(module.sha256)).byteLength).toBe(module.sizeBytes)
   }
   return share!.versionId
@@ -122,7 +123,7 @@ describe('a deploy that is killed', () => {
       await expectWhole(store)
       // Whatever version is left can be rolled back to: its blobs are there.
       for (const version of await store.listVersions('shop')) {
-        for (const module of version.content.modules) await store.getBlob(module.sha256)
+        for (const module of blobsOf(version.content)) await store.getBlob(module.sha256)
       }
       await store.collect({ graceMs: -60_000 })
       await expectWhole(store)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ask, freeze, isFrozen, testDriver, thaw, type TestDriver } from '../harness/isolate-driver.ts'
 import type { Freezer } from '../../runtime/pool/wire.ts'
-import { openCgroupTree } from '../../runtime/isolate/cgroup.ts'
+import { openCgroupTree } from '../../runtime/machine/cgroup.ts'
 
 const AGENT = new URL('../harness/isolate-agent.ts', import.meta.url)
 

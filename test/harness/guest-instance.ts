@@ -14,7 +14,7 @@ import { createOutputParser } from '../../runtime/isolate/output.ts'
 import { createStackMapper } from '../../runtime/isolate/stack-map.ts'
 import { blankArguments, workerdBinaryPath } from '../../runtime/isolate/workerd.ts'
 import type { ModuleKind } from '../../sdk/model/bundle.ts'
-import type { Binding, Version } from '../../sdk/model/function.ts'
+import type { Binding, WorkerVersion } from '../../sdk/model/function.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 
 export interface GuestSource {
@@ -58,7 +58,10 @@ export interface GuestStart {
 
 const DATE = '2026-11-01'
 
-export function guestVersion(source: GuestSource): { version: Version; modules: Map<string, Uint8Array> } {
+export function guestVersion(source: GuestSource): {
+  version: WorkerVersion
+  modules: Map<string, Uint8Array>
+} {
   const modules = new Map<string, Uint8Array>()
   const refs = Object.entries(source.modules).map(([name, body]) => {
     const bytes = typeof body === 'string' ? Buffer.from(body) : body
@@ -66,7 +69,7 @@ export function guestVersion(source: GuestSource): { version: Version; modules: 
     modules.set(sha256, bytes)
     return { name, kind: source.kinds?.[name] ?? kindOf(name), sha256, sizeBytes: bytes.length }
   })
-  const version: Version = {
+  const version: WorkerVersion = {
     id: '0123456789abcdef0123456789abcdef',
     functionName: 'shop',
     createdAt: '2026-11-01T00:00:00.000Z',

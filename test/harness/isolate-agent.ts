@@ -7,7 +7,7 @@ const { driver } = await testDriver({ runDirectory: runDirectory!, isolationName
 const blankWaits = async (): Promise<void> => {
   while (driver.blanks().length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
 }
-driver.keepBlanks(1)
+driver.keepBlanks('worker', 1)
 await blankWaits()
 if (step === 'starting') {
   void driver.start(versionOf({ main: main! })).catch(() => undefined)

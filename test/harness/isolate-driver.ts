@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { ModuleKind } from '../../sdk/model/bundle.ts'
-import type { Version, VersionLimits } from '../../sdk/model/function.ts'
+import type { VersionLimits, WorkerVersion } from '../../sdk/model/function.ts'
 import { createIsolateDriver, type IsolateDriverOptions } from '../../runtime/isolate/driver.ts'
 import type { EgressPort } from '../../runtime/isolate/home.ts'
 import type { InstanceDriver } from '../../runtime/pool/driver.ts'
@@ -22,7 +22,7 @@ export interface VersionSource {
   readonly compatibilityFlags?: readonly string[]
 }
 
-export function versionOf(source: VersionSource): Version {
+export function versionOf(source: VersionSource): WorkerVersion {
   const modules = [
     { name: 'index.js', kind: 'esm' as ModuleKind, text: source.main },
     ...(source.modules ?? []),

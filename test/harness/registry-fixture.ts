@@ -4,7 +4,7 @@ import type { Bucket } from '../../runtime/registry/bucket.ts'
 import { openRegistry } from '../../runtime/registry/registry-store.ts'
 import type { Registry } from '../../runtime/registry/registry.ts'
 import { versionId } from '../../runtime/registry/version-id.ts'
-import type { FunctionRecord, Head, Version, VersionContent } from '../../sdk/model/function.ts'
+import type { FunctionRecord, Head, WorkerVersion, WorkerContent } from '../../sdk/model/function.ts'
 import { openMemoryBucket, type MemoryStore } from './memory-bucket.ts'
 
 export const sha256 = (body: Uint8Array): string => createHash('sha256').update(body).digest('hex')
@@ -30,7 +30,7 @@ export function createRegistryPlace(): RegistryPlace {
   return place
 }
 
-export function contentOf(code: string): VersionContent {
+export function contentOf(code: string): WorkerContent {
   const body = bytes(code)
   return {
     kind: 'worker',
@@ -48,10 +48,10 @@ export async function storeVersion(
   functionName: string,
   code: string,
   nowMs = 0,
-): Promise<Version> {
+): Promise<WorkerVersion> {
   await registry.putBlob(sha256(bytes(code)), bytes(code))
   const content = contentOf(code)
-  const version: Version = {
+  const version: WorkerVersion = {
     id: versionId(functionName, content),
     functionName,
     content,
@@ -87,7 +87,7 @@ export function recordOf(
   }
 }
 
-export async function deployVersion(registry: Registry, name: string, code: string): Promise<Version> {
+export async function deployVersion(registry: Registry, name: string, code: string): Promise<WorkerVersion> {
   const version = await storeVersion(registry, name, code)
   await registry.swap((head) => ({
     ...head.functions,

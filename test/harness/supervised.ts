@@ -42,16 +42,15 @@ export class Supervised {
 
   constructor(budget = { memoryMib: 1_000, cpus: 3 }) {
     const driver: InstanceDriver = {
-      kind: 'worker',
       sandbox: 'none',
       limits: 'none',
       adopt: () => Promise.resolve(this.adopted),
-      keepBlanks: (count) => {
+      keepBlanks: (_, count) => {
         this.blanks = count
       },
       blanks: () => [],
       pids: () => [],
-      reserveMib: () => 20,
+      foresee: () => ({ reserveMib: 20, blankClass: 'worker' }),
       close: () => Promise.resolve(),
       start: async (version, options = {}) => {
         if (this.gates !== undefined) await new Promise<void>((resolve) => this.gates!.push(resolve))

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { openCgroupTree, type CgroupTree } from '../../runtime/isolate/cgroup.ts'
+import { openCgroupTree, type CgroupTree } from '../../runtime/machine/cgroup.ts'
 
 const LIMITS = { memoryMib: 64, cpus: 0.5, pids: 8 }
 const MIB = 1024 * 1024

@@ -1,7 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { checkVersion } from '../../runtime/control/check-version.ts'
-import type { VersionRequest } from '../../sdk/model/control.ts'
+import type { WorkerVersionRequest } from '../../sdk/model/control.ts'
+import type { WorkerContent } from '../../sdk/model/function.ts'
 import type { Module, ModuleRef } from '../../sdk/model/bundle.ts'
 import type { Binding } from '../../sdk/model/function.ts'
 import { BUNDLE_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
@@ -13,7 +14,7 @@ const module = (name: string, kind: Module['kind'] = 'esm', sizeBytes = 1): Modu
   sha256: 'a'.repeat(64),
   sizeBytes,
 })
-const REQUEST: VersionRequest = {
+const REQUEST: WorkerVersionRequest = {
   kind: 'worker',
   mainModule: 'index.js',
   modules: [module('index.js')],
@@ -21,7 +22,8 @@ const REQUEST: VersionRequest = {
   compatibilityDate: '2026-11-01',
   compatibilityFlags: [],
 }
-const check = (change: Partial<VersionRequest>) => checkVersion({ ...REQUEST, ...change })
+const check = (change: Partial<WorkerVersionRequest>) =>
+  checkVersion({ ...REQUEST, ...change }) as WorkerContent
 const withModule = (name: string) => check({ modules: [module('index.js'), module(name, 'text')] })
 
 describe('modules of a version', () => {

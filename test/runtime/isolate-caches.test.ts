@@ -3,9 +3,9 @@ import { createConfigCache } from '../../runtime/isolate/config-cache.ts'
 import { createUidPool } from '../../runtime/isolate/uid-pool.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { loadTestModules, versionOf } from '../harness/isolate-driver.ts'
-import type { Version } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
 
-const sized = (name: string, bytes: number): Version =>
+const sized = (name: string, bytes: number): WorkerVersion =>
   versionOf({ name, main: `export default {} // ${'x'.repeat(bytes)}` })
 
 test('a version is loaded once, also for starts at the same time', async () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ask, loadTestModules, testDriver, versionOf, type TestDriver } from '../harness/isolate-driver.ts'
-import { openCgroupTree } from '../../runtime/isolate/cgroup.ts'
+import { openCgroupTree } from '../../runtime/machine/cgroup.ts'
 
 const HELLO = 'export default { fetch: (request) => new Response(`hello ${new URL(request.url).pathname}`) }'
 
@@ -34,7 +34,7 @@ describe('starting', () => {
   })
 
   test('a waiting blank becomes the instance, and another blank takes its place', async () => {
-    t.driver.keepBlanks(1)
+    t.driver.keepBlanks('worker', 1)
     await blanksToBe(1)
     const [blank] = t.driver.blanks()
     const instance = await t.driver.start(versionOf({ main: HELLO }))
@@ -44,17 +44,17 @@ describe('starting', () => {
   })
 
   test('fewer blanks wanted ends the surplus', async () => {
-    t.driver.keepBlanks(2)
+    t.driver.keepBlanks('worker', 2)
     await blanksToBe(2)
     const pids = t.driver.blanks().map(({ pid }) => pid)
-    t.driver.keepBlanks(0)
+    t.driver.keepBlanks('worker', 0)
     await blanksToBe(0)
     await t.driver.close()
     expect(pids.filter(isAlive)).toEqual([])
   })
 
   test('a blank that ends by itself is replaced', async () => {
-    t.driver.keepBlanks(1)
+    t.driver.keepBlanks('worker', 1)
     await blanksToBe(1)
     const { pid } = t.driver.blanks()[0]!
     process.kill(pid, 'SIGKILL')
@@ -225,7 +225,7 @@ describe('ending', () => {
   })
 
   test('close leaves no process, no cgroup and no file', async () => {
-    t.driver.keepBlanks(2)
+    t.driver.keepBlanks('worker', 2)
     await blanksToBe(2)
     const instance = await t.driver.start(versionOf({ main: HELLO }))
     const starting = t.driver.start(versionOf({ main: 'for (;;) {} export default { fetch() {} }' }))

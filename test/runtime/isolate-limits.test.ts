@@ -92,8 +92,8 @@ describe('the limits in force', () => {
 
   test('what is expected of a new instance is never above its limit', async () => {
     await open()
-    expect(t.driver.reserveMib(128)).toBe(12)
-    expect(t.driver.reserveMib(8)).toBe(8)
+    expect(t.driver.foresee({ kind: 'worker', memoryMib: 128 }).reserveMib).toBe(12)
+    expect(t.driver.foresee({ kind: 'worker', memoryMib: 8 }).reserveMib).toBe(8)
   })
 })
 
@@ -147,7 +147,7 @@ export default { fetch() {
 describe('processors', () => {
   test('what starts weighs more than what runs, and what runs weighs what is set', async () => {
     await open()
-    t.driver.keepBlanks(1)
+    t.driver.keepBlanks('worker', 1)
     while (t.driver.blanks().length < 1) await new Promise((resolve) => setTimeout(resolve, 5))
     const [blankId] = readdirSync(join(t.runDirectory, 'i'))
     expect(weightOf(blankId!)).toBe(1_000)
@@ -263,7 +263,7 @@ describe('the budget of all instances', () => {
 describe('blanks', () => {
   test('a burst of eight starts with two blanks is eight instances, and two blanks again', async () => {
     await open()
-    t.driver.keepBlanks(2)
+    t.driver.keepBlanks('worker', 2)
     while (t.driver.blanks().length < 2) await new Promise((resolve) => setTimeout(resolve, 5))
     const version = versionOf({ main: HELLO })
     const instances = await Promise.all(Array.from({ length: 8 }, () => t.driver.start(version)))
@@ -277,7 +277,7 @@ describe('blanks', () => {
 
   test('none are kept where none are wanted, and a start makes its own', async () => {
     await open()
-    t.driver.keepBlanks(0)
+    t.driver.keepBlanks('worker', 0)
     const instance = await t.driver.start(versionOf({ main: HELLO }))
     expect(t.driver.blanks()).toEqual([])
     expect(t.driver.pids()).toEqual([instance.pid])

@@ -46,6 +46,7 @@ export function specOf(
     policy: { ...DEFAULT_POLICY, ...policy },
     memoryMib: 128,
     reserveMib: 20,
+    blankClass: 'worker',
     ...more,
   }
 }
@@ -117,7 +118,7 @@ export class Timeline {
     return this.history.slice(from)
   }
 
-  measure(blanksMib = 0): readonly NodeAction[] {
+  measure(blanksMib: ReadonlyMap<string, number> = new Map()): readonly NodeAction[] {
     return this.send({ type: 'usage', instances: [...this.instances.values()], blanksMib })
   }
 

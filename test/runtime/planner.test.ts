@@ -401,15 +401,15 @@ test('without a router nothing is in flight, and who waited waits no more', () =
 })
 
 test('blanks are the base first, follow the starts, and are given back when instances need the memory', () => {
-  const node = new Timeline({ budget: { memoryMib: 100, cpus: 4 }, blanksBase: 3 })
+  const node = new Timeline({ budget: { memoryMib: 100, cpus: 4 }, blanksBase: new Map([['worker', 3]]) })
   node.head(specOf('a', { concurrency: 1, max: 8 }))
-  expect(node.actions('blanks')).toEqual([{ type: 'blanks', count: 3 }])
+  expect(node.actions('blanks')).toEqual([{ type: 'blanks', blankClass: 'worker', count: 3 }])
   node.need('a', 4)
-  expect(node.actions('blanks').at(-1)).toEqual({ type: 'blanks', count: 2 })
+  expect(node.actions('blanks').at(-1)).toEqual({ type: 'blanks', blankClass: 'worker', count: 2 })
   node.requests('a', 5)
   node.run(10_000)
   expect(node.of('a')).toHaveLength(5)
-  expect(node.actions('blanks').at(-1)).toEqual({ type: 'blanks', count: 0 })
+  expect(node.actions('blanks').at(-1)).toEqual({ type: 'blanks', blankClass: 'worker', count: 0 })
 })
 
 test("a function's instances together weigh what its policy says; a paused one does not count", () => {

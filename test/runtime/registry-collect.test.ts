@@ -1,4 +1,5 @@
 import * as fc from 'fast-check'
+import { blobsOf } from '../../sdk/model/function.ts'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Registry } from '../../runtime/registry/registry.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
@@ -39,7 +40,7 @@ describe('the collection', () => {
     expect(await registry.hasBlob(sha256(young))).toBe(true)
     for (const version of [previous, current]) {
       expect(await registry.getVersion('shop', version.id)).toEqual(version)
-      expect(await registry.hasBlob(version.content.modules[0]!.sha256)).toBe(true)
+      expect(await registry.hasBlob(blobsOf(version.content)[0]!.sha256)).toBe(true)
     }
     expect(await registry.collect({ graceMs: HOUR_MS })).toEqual({ versions: 0, blobs: 0 })
   })
@@ -72,7 +73,7 @@ describe('the collection', () => {
     await registry.swap((head) => without(head, 'one'))
     place.nowMs += HOUR_MS
     expect(await registry.collect({ graceMs: 10 })).toEqual({ versions: 1, blobs: 0 })
-    expect(await registry.getBlob(two.content.modules[0]!.sha256)).toBeDefined()
+    expect(await registry.getBlob(blobsOf(two.content)[0]!.sha256)).toBeDefined()
   })
 
   test('stops before the blobs where a version cannot be read', async () => {
@@ -97,7 +98,7 @@ describe('the collection', () => {
         for (const record of Object.values(registry.head.functions)) {
           for (const { versionId } of record.deployment.shares) {
             const version = await registry.getVersion(record.name, versionId)
-            await registry.getBlob(version!.content.modules[0]!.sha256)
+            await registry.getBlob(blobsOf(version!.content)[0]!.sha256)
           }
         }
       }),

@@ -135,7 +135,7 @@ export class SimulatedAgent {
       instance.measuredMib = instance.memoryMib
       instances.push({ id: instance.id, memoryMib: instance.memoryMib, cpuShare })
     }
-    this.#on({ type: 'usage', instances, blanksMib: driver.blanks * BLANK_MIB })
+    this.#on({ type: 'usage', instances, blanksMib: new Map([['worker', driver.blanks * BLANK_MIB]]) })
   }
 
   end(): void {
