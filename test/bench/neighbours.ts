@@ -9,7 +9,7 @@ import type { OpenLoopResult } from './open-loop.ts'
 import { formatNumber, type BenchOptions, type Mark, type Report } from './report.ts'
 import { formatMedian, median } from './statistics.ts'
 
-const HELLO_RPS = 50
+const HELLO_RPS = 20
 
 interface Neighbour {
   readonly name: string
