@@ -2,6 +2,11 @@ import type { EnvironmentEnd, LambdaEnvironment, LambdaFunction } from '../lambd
 
 /** The Lambda process as the driver uses it. What is said here is said again to a process that comes back. */
 export interface LambdaPort {
+  /**
+   * Those that an earlier agent left, all in one call and before any other: whatever is not among them is closed. Resolves
+   * with the ids of those that are ready.
+   */
+  resume(environments: readonly LambdaEnvironment[]): Promise<ReadonlySet<string>>
   /** Resolves when both doors are open. Throws `internal` where they cannot be. */
   open(environment: LambdaEnvironment): Promise<void>
   /** Resolves when the runtime of a blank waits for its function. */

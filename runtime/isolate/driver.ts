@@ -133,7 +133,9 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
       return adopted.map(hold)
     },
 
-    keepBlanks: (_, count) => blanks.keep(count),
+    keepBlanks(blankClass, count) {
+      if (blankClass === BLANK_CLASS) blanks.keep(count)
+    },
 
     async start(version, inForce) {
       refuseWhenClosed()
