@@ -26,7 +26,11 @@ const CONTROL_AND_DOWN = [
 const FOLDERS: readonly FolderRule[] = [
   { folder: 'sdk/model', mayImport: [], packages: [] },
   { folder: 'sdk/client', mayImport: ['sdk/model'], packages: [] },
-  { folder: 'sdk/config', mayImport: ['sdk/model'], packages: ['jsonc-parser', 'zod'] },
+  {
+    folder: 'sdk/config',
+    mayImport: ['sdk/model', 'bundler'],
+    packages: ['jsonc-parser', 'smol-toml', 'zod'],
+  },
   {
     folder: 'sdk/cli',
     mayImport: ['sdk', 'bundler', 'runtime', 'router', 'wrangler-compat'],
@@ -35,7 +39,7 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'bundler',
     mayImport: ['sdk/model'],
-    packages: ['esbuild'],
+    packages: ['@balena/dockerignore', 'esbuild', 'tar-stream', 'yazl'],
   },
   { folder: 'runtime/pool', mayImport: ['sdk/model'], packages: [] },
   { folder: 'runtime/registry', mayImport: ['sdk/model'], packages: ['zod'] },
@@ -75,8 +79,8 @@ const FOLDERS: readonly FolderRule[] = [
   { folder: 'router/placement', mayImport: ['sdk/model', 'router/table'], packages: [] },
   {
     folder: 'wrangler-compat',
-    mayImport: ['runtime/control', 'bundler', 'sdk/model', 'sdk/client'],
-    packages: ['jsonc-parser', 'smol-toml', 'zod'],
+    mayImport: ['runtime/control', 'bundler', 'sdk/model', 'sdk/client', 'sdk/config'],
+    packages: ['zod'],
   },
   { folder: 'examples', mayImport: [], packages: ['hono', 'isola'] },
 ]

@@ -3,7 +3,7 @@ import { IsolaError } from '../model/errors.ts'
 import type { Command, Flag } from './command.ts'
 import { parseDurationMs } from './duration.ts'
 import { parseSizeBytes } from './size.ts'
-import { suggest } from '../../wrangler-compat/config/suggestion.ts'
+import { suggest } from '../config/suggestion.ts'
 
 /** The command line itself is wrong: exit code 2, and nothing was done. */
 export function usageError(message: string): IsolaError {

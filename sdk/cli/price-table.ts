@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
-import { parseDocument, type ConfigDocument } from '../../wrangler-compat/config/document.ts'
-import { suggest } from '../../wrangler-compat/config/suggestion.ts'
+import { parseDocument, type ConfigDocument } from '../config/document.ts'
+import { suggest } from '../config/suggestion.ts'
 import { IsolaError } from '../model/errors.ts'
 import { BUILD_LIMITS } from '../model/limits.ts'
 import type { PriceTable, UsageHour } from '../model/usage.ts'

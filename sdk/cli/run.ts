@@ -4,7 +4,7 @@ import { COMMANDS } from './command-table.ts'
 import { commandDocument, commandText, EXIT_CODES, overviewText } from './help.ts'
 import { createOutput, type Output, type OutputStreams } from './output.ts'
 import { parseArguments, usageError } from './parse-arguments.ts'
-import { suggest } from '../../wrangler-compat/config/suggestion.ts'
+import { suggest } from '../config/suggestion.ts'
 import { ISOLA_VERSION } from '../../runtime/node/status.ts'
 
 /** The process around the command line; `main.ts` passes the real one. */

@@ -4,7 +4,7 @@
  * here.
  */
 import type { SettingChange } from '../model/settings.ts'
-import { suggest } from '../../wrangler-compat/config/suggestion.ts'
+import { suggest } from '../config/suggestion.ts'
 import type { Flag } from './command.ts'
 import { formatTable } from './output.ts'
 import { usageError, type FlagValues } from './parse-arguments.ts'

@@ -1,5 +1,5 @@
 import type { BuildOptions } from '../../bundler/build-options.ts'
-import type { ConfigPath } from './document.ts'
+import type { ConfigPath } from '../../sdk/config/document.ts'
 import type { ChosenFields } from './environment.ts'
 import type { ConfigFields } from './schema.ts'
 

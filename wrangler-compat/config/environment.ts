@@ -1,5 +1,5 @@
-import type { ConfigPath } from './document.ts'
-import { formatPath, type Problem } from './problem.ts'
+import type { ConfigPath } from '../../sdk/config/document.ts'
+import { formatPath, type Problem } from '../../sdk/config/problem.ts'
 import {
   INHERITABLE_FIELDS,
   NON_INHERITABLE_FIELDS,
@@ -7,7 +7,7 @@ import {
   type Config,
   type ConfigFields,
 } from './schema.ts'
-import { suggest } from './suggestion.ts'
+import { suggest } from '../../sdk/config/suggestion.ts'
 
 export interface ChosenFields {
   readonly fields: ConfigFields

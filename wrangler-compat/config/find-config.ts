@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { BUILD_LIMITS } from '../../sdk/model/limits.ts'
-import { parseDocument, type ConfigDocument } from './document.ts'
+import { parseDocument, type ConfigDocument } from '../../sdk/config/document.ts'
 
 /** In wrangler's order of precedence. */
 const CONFIG_NAMES = ['wrangler.json', 'wrangler.jsonc', 'wrangler.toml'] as const

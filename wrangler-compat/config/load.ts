@@ -3,15 +3,16 @@ import { dirname, resolve } from 'node:path'
 import type { BuildOptions } from '../../bundler/build-options.ts'
 import { parseFunctionName, type Binding, type VersionLimits } from '../../sdk/model/function.ts'
 import { readBuildOptions } from './build.ts'
-import { checkShape } from './check-shape.ts'
-import { checkCompatibilityDate } from './compatibility-date.ts'
-import type { ConfigDocument, ConfigPath } from './document.ts'
+import { checkShape } from '../../sdk/config/check-shape.ts'
+import { checkCompatibilityDate } from '../../sdk/config/compatibility-date.ts'
+import type { ConfigDocument, ConfigPath } from '../../sdk/config/document.ts'
 import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
-import { problemsError, howToGive, showField, type Problem } from './problem.ts'
+import { problemsError, howToGive, showField, type Problem } from '../../sdk/config/problem.ts'
 import { readRoutes } from './routes.ts'
+import { CONFIG_SHAPE } from './schema.ts'
 import { checkSupport } from './support.ts'
-import { readVariables } from './variables.ts'
+import { readVariables } from '../../sdk/config/variables.ts'
 
 export interface LoadOptions {
   readonly directory: string
@@ -63,13 +64,13 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const name = options.name ?? fields.name
   problems.push(...checkName(name, { path: pathOf('name'), document }))
   const compatibilityDate = options.compatibilityDate ?? fields.compatibility_date
-  const dateProblem = checkCompatibilityDate(compatibilityDate, document)
+  const dateProblem = checkCompatibilityDate(compatibilityDate, document, 'compatibility_date')
   if (dateProblem !== undefined) {
     problems.push({ code: 'config_invalid', path: pathOf('compatibility_date'), message: dateProblem })
   }
   const main = options.main === undefined ? fields.main : resolve(options.directory, options.main)
   problems.push(...checkMain(main, { projectDirectory, chosen, document }))
-  const variables = readVariables(chosen)
+  const variables = readVariables(fields.vars, pathOf('vars'))
   const routes = readRoutes(chosen)
   const support = checkSupport(fields, pathOf)
   problems.push(...variables.problems, ...routes.problems, ...support.problems)
@@ -100,7 +101,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
 }
 
 function chooseFields(document: ConfigDocument | undefined, options: LoadOptions): ChosenFields {
-  const shape = checkShape(document?.value ?? {})
+  const shape = checkShape(document?.value ?? {}, CONFIG_SHAPE)
   if ('problems' in shape) throw problemsError(shape.problems, document)
   const chosen = chooseEnvironment(shape.config, options.environment)
   if ('code' in chosen) throw problemsError([chosen], document)

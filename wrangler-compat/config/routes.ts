@@ -1,7 +1,7 @@
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { formatRoutePattern, parseRoutePattern } from '../../sdk/model/route.ts'
-import type { ConfigPath } from './document.ts'
-import { formatPath, type Problem } from './problem.ts'
+import type { ConfigPath } from '../../sdk/config/document.ts'
+import { formatPath, type Problem } from '../../sdk/config/problem.ts'
 import type { ChosenFields } from './environment.ts'
 import type { ConfigRoute } from './schema.ts'
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { RULE_TYPES } from '../../bundler/module-rules.ts'
+import type { ShapeRules } from '../../sdk/config/check-shape.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 
 /**
@@ -155,4 +156,15 @@ export const TOP_LEVEL_FIELDS = Object.keys(topLevel) as (keyof typeof topLevel)
 /** For editors: what `$schema` of a configuration can point to. */
 export function configJsonSchema(): Record<string, unknown> {
   return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' })
+}
+
+/** What `checkShape` needs of it. */
+export const CONFIG_SHAPE: ShapeRules<typeof configSchema> = {
+  schema: configSchema,
+  jsonSchema: configJsonSchema,
+  example: '{ "name": "hello", "main": "index.ts" }',
+  unionWords: (path) =>
+    path.includes('watch_dir')
+      ? 'give a string or an array of strings'
+      : 'give a string or an object with "pattern"',
 }

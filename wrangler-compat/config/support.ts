@@ -1,5 +1,5 @@
-import type { ConfigPath } from './document.ts'
-import { formatPath, type Problem } from './problem.ts'
+import type { ConfigPath } from '../../sdk/config/document.ts'
+import { formatPath, type Problem } from '../../sdk/config/problem.ts'
 import type { ConfigFields } from './schema.ts'
 
 /**

@@ -4,7 +4,7 @@ import { type Command, type CommandContext, type CommandResult, NODE_FLAGS } fro
 import { connectToNode } from '../find-node.ts'
 import { formatTable } from '../output.ts'
 import { usageError } from '../parse-arguments.ts'
-import { suggest } from '../../../wrangler-compat/config/suggestion.ts'
+import { suggest } from '../../config/suggestion.ts'
 
 const ACTIONS: Readonly<Record<string, (context: CommandContext) => Promise<CommandResult>>> = {
   list: listRoutes,

@@ -9,7 +9,7 @@ import { type Command, type CommandContext, type CommandResult, JSON_FLAG } from
 import { DEFAULT_DATA_DIRECTORY } from '../find-node.ts'
 import { formatBudget } from './status.ts'
 import { usageError } from '../parse-arguments.ts'
-import { suggest } from '../../../wrangler-compat/config/suggestion.ts'
+import { suggest } from '../../config/suggestion.ts'
 
 const SANDBOXES = ['auto', 'unshare', 'none'] as const satisfies readonly SandboxChoice[]
 

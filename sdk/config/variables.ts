@@ -1,16 +1,18 @@
-import type { Binding } from '../../sdk/model/function.ts'
-import { BUNDLE_LIMITS } from '../../sdk/model/limits.ts'
+import type { Binding } from '../model/function.ts'
+import { BUNDLE_LIMITS } from '../model/limits.ts'
+import type { ConfigPath } from './document.ts'
 import { formatPath, type Problem } from './problem.ts'
-import type { ChosenFields } from './environment.ts'
 
 /** `vars` as bindings, sorted by name: their order in the file means nothing and must not make another version. */
-export function readVariables({ fields, pathOf }: ChosenFields): {
+export function readVariables(
+  vars: Readonly<Record<string, unknown>> | undefined,
+  path: ConfigPath,
+): {
   readonly bindings: readonly Binding[]
   readonly problems: readonly Problem[]
 } {
   const problems: Problem[] = []
-  const path = pathOf('vars')
-  const variables = Object.entries(fields.vars ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const variables = Object.entries(vars ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))
   const { bindingsCountMax, varBytesMax } = BUNDLE_LIMITS
   if (variables.length > bindingsCountMax) {
     const message = `"vars" has ${variables.length} variables, more than ${bindingsCountMax}: put several into one object`

@@ -6,7 +6,7 @@ import {
   type Node,
   type ParseError,
 } from 'jsonc-parser'
-import { BUILD_LIMITS } from '../../sdk/model/limits.ts'
+import { BUILD_LIMITS } from '../model/limits.ts'
 import type { ParsedText, Position, SyntaxProblem } from './document.ts'
 
 const OPEN_BRACE = 1

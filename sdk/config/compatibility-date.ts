@@ -1,4 +1,4 @@
-import { COMPATIBILITY_DATE_MAX } from '../../sdk/model/limits.ts'
+import { COMPATIBILITY_DATE_MAX } from '../model/limits.ts'
 import type { ConfigDocument } from './document.ts'
 import { howToGive } from './problem.ts'
 
@@ -6,17 +6,18 @@ import { howToGive } from './problem.ts'
 export function checkCompatibilityDate(
   date: string | undefined,
   document: ConfigDocument | undefined,
+  field: 'compatibility_date' | 'compatibilityDate',
 ): string | undefined {
   const newest = `the newest that this isola supports is "${COMPATIBILITY_DATE_MAX}"`
   if (date === undefined) {
     // wrangler would take the day of the deploy: another day, another behaviour from the same source.
-    const how = howToGive('compatibility_date', COMPATIBILITY_DATE_MAX, document)
-    return `"compatibility_date" is missing: ${how}, or an older date`
+    const how = howToGive(field, COMPATIBILITY_DATE_MAX, document)
+    return `"${field}" is missing: ${how}, or an older date`
   }
   if (!isCalendarDate(date)) {
-    return `"compatibility_date" is ${JSON.stringify(date)}, which is not a date: write it as YYYY-MM-DD; ${newest}`
+    return `"${field}" is ${JSON.stringify(date)}, which is not a date: write it as YYYY-MM-DD; ${newest}`
   }
-  if (date > COMPATIBILITY_DATE_MAX) return `"compatibility_date" is "${date}", which is too new: ${newest}`
+  if (date > COMPATIBILITY_DATE_MAX) return `"${field}" is "${date}", which is too new: ${newest}`
   return undefined
 }
 

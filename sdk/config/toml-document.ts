@@ -1,5 +1,5 @@
 import { parse } from 'smol-toml'
-import { BUILD_LIMITS } from '../../sdk/model/limits.ts'
+import { BUILD_LIMITS } from '../model/limits.ts'
 import type { ConfigPath, ParsedText, Position, SyntaxProblem } from './document.ts'
 
 export function parseTomlDocument(text: string): ParsedText | SyntaxProblem {

@@ -1,4 +1,4 @@
-import { IsolaError } from '../../sdk/model/errors.ts'
+import { IsolaError } from '../model/errors.ts'
 import { codeFrame } from '../../bundler/code-frame.ts'
 import type { ConfigDocument, ConfigPath } from './document.ts'
 

@@ -1,25 +1,46 @@
 import type { z } from 'zod'
 import type { ConfigPath } from './document.ts'
 import { formatPath, showValue, type Problem } from './problem.ts'
-import { configJsonSchema, configSchema, type Config } from './schema.ts'
 import { suggest } from './suggestion.ts'
 
 type Issue = z.core.$ZodIssue
 
-/** The value as a configuration, or all that is wrong with its shape. */
-export function checkShape(
-  value: unknown,
-): { readonly config: Config } | { readonly problems: readonly Problem[] } {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    const message = `the configuration is ${showValue(value)}: write an object, e.g. { "name": "hello", "main": "index.ts" }`
-    return { problems: [{ code: 'config_invalid', path: [], message }] }
-  }
-  const parsed = configSchema.safeParse(value)
-  if (parsed.success) return { config: parsed.data }
-  return { problems: parsed.error.issues.flatMap((issue) => describe(issue, [], value)) }
+/** What a file is checked against, and how its own fields are spoken of. */
+export interface ShapeRules<Shape extends z.ZodType> {
+  readonly schema: Shape
+  /** The same for editors; its properties are what is suggested for a misspelt field. */
+  readonly jsonSchema: () => Record<string, unknown>
+  /** For a whole file that is no object, e.g. `{ "name": "hello", "main": "index.ts" }`. */
+  readonly example: string
+  /** What to give for a field of several types. */
+  unionWords(path: ConfigPath): string
+  /** What to do about a field that people look for here and that is somewhere else. */
+  unknownWords?(key: string, path: ConfigPath): string | undefined
 }
 
-function describe(issue: Issue, base: ConfigPath, root: unknown): Problem[] {
+/** The value as a configuration, or all that is wrong with its shape. */
+export function checkShape<Shape extends z.ZodType>(
+  value: unknown,
+  rules: ShapeRules<Shape>,
+): { readonly config: z.output<Shape> } | { readonly problems: readonly Problem[] } {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    const message = `the configuration is ${showValue(value)}: write an object, e.g. ${rules.example}`
+    return { problems: [{ code: 'config_invalid', path: [], message }] }
+  }
+  const parsed = rules.schema.safeParse(value)
+  if (parsed.success) return { config: parsed.data }
+  return { problems: parsed.error.issues.flatMap((issue) => describe(issue, { base: [], value, rules })) }
+}
+
+interface Surroundings {
+  readonly base: ConfigPath
+  /** The whole file. */
+  readonly value: unknown
+  readonly rules: ShapeRules<z.ZodType>
+}
+
+function describe(issue: Issue, surroundings: Surroundings): Problem[] {
+  const { base, value: root, rules } = surroundings
   const path: ConfigPath = [
     ...base,
     ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key)),
@@ -30,9 +51,11 @@ function describe(issue: Issue, base: ConfigPath, root: unknown): Problem[] {
   const is = value === undefined ? `${field} is missing` : `${field} is ${showValue(value)}`
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => problem(unknownField(key, path), [...path, key]))
+      return issue.keys.map((key) => problem(unknownField(key, path, rules), [...path, key]))
     case 'invalid_union':
-      return describeUnion(issue, path, root) ?? [problem(`${is}: ${expectation(path)}`)]
+      return (
+        describeUnion(issue, { ...surroundings, base: path }) ?? [problem(`${is}: ${rules.unionWords(path)}`)]
+      )
     case 'invalid_type':
       return [problem(`${is}: give ${article(issue.expected)}`)]
     case 'invalid_value':
@@ -49,30 +72,28 @@ function describe(issue: Issue, base: ConfigPath, root: unknown): Problem[] {
 /** The branch whose type fits at all says best what is wrong; none where no branch's does. */
 function describeUnion(
   issue: z.core.$ZodIssueInvalidUnion,
-  path: ConfigPath,
-  root: unknown,
+  surroundings: Surroundings,
 ): Problem[] | undefined {
   const fitting = issue.errors.find(
-    (errors) => !errors.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
+    (errors) =>
+      !errors.some(
+        ({ code, path }) => (code === 'invalid_type' || code === 'invalid_value') && path.length === 0,
+      ),
   )
-  return fitting?.flatMap((inner) => describe(inner, path, root))
+  return fitting?.flatMap((inner) => describe(inner, surroundings))
 }
 
-function expectation(path: ConfigPath): string {
-  if (path.includes('watch_dir')) return 'give a string or an array of strings'
-  return 'give a string or an object with "pattern"'
-}
-
-function unknownField(key: string, path: ConfigPath): string {
+function unknownField(key: string, path: ConfigPath, rules: ShapeRules<z.ZodType>): string {
   const where = path.length === 0 ? '' : ` of "${formatPath(path)}"`
-  const known = knownFields(path)
+  const known = knownFields(path, rules)
   const meant = suggest(key, known)
   const way =
-    meant !== undefined
+    rules.unknownWords?.(key, path) ??
+    (meant !== undefined
       ? `did you mean "${meant}"?`
       : known.length <= 12
         ? `the fields are ${known.join(', ')}`
-        : 'correct or remove it'
+        : 'correct or remove it')
   return `${JSON.stringify(key)} is no field${where} that isola knows: ${way}`
 }
 
@@ -83,8 +104,8 @@ interface JsonSchema {
   readonly anyOf?: readonly JsonSchema[]
 }
 
-function knownFields(path: ConfigPath): readonly string[] {
-  let schemas: readonly JsonSchema[] = [configJsonSchema()]
+function knownFields(path: ConfigPath, rules: ShapeRules<z.ZodType>): readonly string[] {
+  let schemas: readonly JsonSchema[] = [rules.jsonSchema()]
   for (const key of path) {
     schemas = schemas.flatMap((schema) => {
       const child =

@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
-import { IsolaError } from '../../sdk/model/errors.ts'
-import { BUILD_LIMITS } from '../../sdk/model/limits.ts'
+import { IsolaError } from '../model/errors.ts'
+import { BUILD_LIMITS } from '../model/limits.ts'
 import { codeFrame } from '../../bundler/code-frame.ts'
 import { parseJsonDocument } from './json-document.ts'
 import { parseTomlDocument } from './toml-document.ts'
