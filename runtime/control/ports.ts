@@ -1,5 +1,6 @@
 import type { UsageReport } from '../../sdk/model/usage.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
+import type { AccessKey, NewAccessKey } from '../../sdk/model/lambda.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Version } from '../../sdk/model/function.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -28,4 +29,17 @@ export interface ControlPorts {
     /** Calls back for every new line until the returned function is called. */
     follow(functionName: string, onLine: (line: LogLine) => void): () => void
   }
+  /** Absent: the node has no Lambda API. */
+  readonly keys?: AccessKeys
+}
+
+/** Who may call the Lambda API. Each key may everything. */
+export interface AccessKeys {
+  /** Oldest first. */
+  list(): readonly AccessKey[]
+  /** On disk when it resolves. Throws `conflict` above `LAMBDA_API_LIMITS.keysMax`. */
+  create(options: { readonly description: string }): Promise<NewAccessKey>
+  /** False where there is none. */
+  delete(accessKeyId: string): Promise<boolean>
+  secretOf(accessKeyId: string): string | undefined
 }

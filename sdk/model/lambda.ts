@@ -16,8 +16,33 @@ export interface LambdaRecord {
   readonly nextVersion: number
   readonly aliases: Readonly<Record<string, LambdaAlias>>
   readonly url?: LambdaUrl
-  /** `PutFunctionConcurrency`. */
+  /** `PutFunctionConcurrency`, where it is 0 and so lets nothing through; any other number is the policy's `quota`. */
   readonly reservedConcurrency?: number
+  /** As it was asked for, e.g. `python3.12`; what runs is the content's. */
+  readonly runtime?: string
+  /** As it was asked for. The content has the image's id. */
+  readonly imageUri?: string
+  /** `PutProvisionedConcurrencyConfig`: for which version or alias the policy's `min` was set. */
+  readonly provisioned?: LambdaProvisioned
+  /** ISO 8601, UTC; of the event invoke config. */
+  readonly eventInvokeModified?: string
+}
+
+export interface LambdaProvisioned {
+  readonly qualifier: string
+  readonly lastModified: string
+}
+
+/** For signing requests to the Lambda API. Its secret is shown once. */
+export interface AccessKey {
+  readonly accessKeyId: string
+  readonly description: string
+  /** ISO 8601, UTC. */
+  readonly createdAt: string
+}
+
+export interface NewAccessKey extends AccessKey {
+  readonly secretAccessKey: string
 }
 
 export interface LambdaVersion {

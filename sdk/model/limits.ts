@@ -122,7 +122,7 @@ export const INSTANCE_LIMITS = {
   memoryMibMin: 32,
   memoryMibMax: 16_384,
   cpuMsDefault: 10_000,
-  cpuMsMax: 300_000,
+  cpuMsMax: 3_600_000,
   cpusDefault: 1,
   /** What a new isolate is expected to take until it is measured, MiB: hello takes 9 when it starts, 15 under load. */
   reserveMib: 12,
@@ -185,6 +185,64 @@ export const CONTAINER_LIMITS = {
   initTimeoutMs: 10_000,
   pidsMax: 256,
   openFilesMax: 1_024,
+} as const
+
+/** Calls to the container engine, and what is kept of its answers. */
+export const ENGINE_LIMITS = {
+  /** Of one call with a short answer. A start on a busy machine takes seconds, a removal waits for the disk. */
+  callTimeoutMs: 60_000,
+  /** Until the engine must have said which version of its API it speaks. */
+  greetingTimeoutMs: 5_000,
+  /** An image on its way in or out. */
+  transferTimeoutMs: 1_800_000,
+  /** Of a short answer: the list of a thousand containers has 3 MB. */
+  answerBytesMax: 32 * MIB,
+  /** Of one line of a stream of JSON. */
+  streamLineBytesMax: 4 * MIB,
+  /** What an error quotes of the engine's own words. */
+  messageLengthMax: 2_000,
+  /** Calls at a time; streams that stay open are not among them. */
+  callsConcurrentMax: 16,
+  /** Between two attempts to follow the engine's events, and of a function's output. */
+  reconnectMsMin: 50,
+  reconnectMsMax: 2_000,
+  /** Of one build, MiB: beyond it the build's process is ended, not its neighbours. */
+  buildMemoryMib: 2_048,
+  /** Of build and image text that waits for a slow client; beyond it the older half is dropped and the client is told. */
+  textBytesBufferedMax: MIB,
+  /** An image that no version names is kept this long: its deploy may be on the way. */
+  unusedImageKeptMs: 3_600_000,
+  /** Of the small documents in an image archive (manifests, configurations), all together. */
+  archiveDocumentsBytesMax: 16 * MIB,
+} as const
+
+/** What the Lambda API takes, as AWS's does where it can be told from outside. */
+export const LAMBDA_API_LIMITS = {
+  /** Of a request that carries code: base64 of the largest archive, and the fields around it. */
+  codeRequestBytesMax: 70_167_211,
+  clientContextBytesMax: 3_583,
+  timeoutSMax: 900,
+  memoryMibMin: 128,
+  memoryMibMax: 10_240,
+  ephemeralStorageMibMin: 512,
+  ephemeralStorageMibMax: 10_240,
+  environmentBytesMax: 4_096,
+  descriptionCharsMax: 256,
+  tagsMax: 50,
+  aliasesMax: 100,
+  publishedVersionsMax: 100,
+  itemsPerPageMax: 50,
+  /** Of a request's time against the node's. */
+  clockSkewMsMax: 15 * 60_000,
+  presignedSMax: 7 * 24 * 3_600,
+  keysMax: 100,
+  logTailBytesMax: 4 * KIB,
+  /** How long the answer of an invocation waits for the last line of its log. */
+  logTailWaitMs: 500,
+  /** A change that takes longer goes on after its answer, which then says `Pending` or `InProgress`. */
+  changeWaitMs: 10_000,
+  /** Changes that failed after their answer and are remembered for who asks. */
+  failedChangesMax: 1_000,
 } as const
 
 /** What a node keeps for itself. */
