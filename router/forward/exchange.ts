@@ -92,6 +92,10 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     return this.#tunnel !== undefined
   }
 
+  get isInner(): boolean {
+    return this.#client.inner
+  }
+
   get isOver(): boolean {
     return this.#state === 'done' || this.#state === 'flushing'
   }
@@ -311,8 +315,9 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       body === undefined || body.ended
         ? Math.max(this.#course.placedMs, body?.endedAtMs ?? 0)
         : body.stuckSinceMs
-    if (sinceMs === undefined || nowMs - sinceMs <= limits.responseTimeoutMs) return
-    this.refuse(noAnswerWithin(this.#functionName, limits.responseTimeoutMs))
+    const firstByteMs = this.#served?.limits.firstByteMs ?? limits.responseTimeoutMs
+    if (sinceMs === undefined || nowMs - sinceMs <= firstByteMs) return
+    this.refuse(noAnswerWithin(this.#functionName, firstByteMs))
   }
 
   // Limits of the function.

@@ -6,6 +6,7 @@ import {
   type FunctionRecord,
   type Head,
 } from '../../sdk/model/function.ts'
+import type { PolicyPatch } from '../../sdk/model/policy.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { startVersion, withRecentVersion } from './create-version.ts'
 import { deployResult, newDeployment } from './go-live.ts'
@@ -71,8 +72,16 @@ function planDeploy(options: {
     routes,
     baseDomainHost: request.baseDomainHost,
     previewHosts: request.previewHosts,
-    policy: existing?.policy ?? {},
+    policy: existing?.policy ?? firstPolicy(request),
   }
+}
+
+/**
+ * A Lambda runtime takes one event at a time, so many at a time are many instances; the node's memory bounds them. It is
+ * set like any policy, to be seen and to be changed.
+ */
+function firstPolicy(request: DeployRequest): PolicyPatch {
+  return request.kind === 'container' && request.protocol === 'lambda' ? { concurrency: 1, max: 100 } : {}
 }
 
 function checkRoom(head: Head, existing: FunctionRecord | undefined, functionName: string): void {

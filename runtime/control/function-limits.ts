@@ -2,6 +2,7 @@ import type { LimitsView } from '../../sdk/model/control.ts'
 import type { FunctionRecord, Head, VersionLimits } from '../../sdk/model/function.ts'
 import {
   checkCeiling,
+  LIMITS_BY_KIND,
   mergeFunctionLimits,
   parseFunctionLimitsPatch,
 } from '../../sdk/model/function-limits.ts'
@@ -65,7 +66,7 @@ async function viewOf(ports: ControlPorts, head: Head, record: FunctionRecord): 
   const versions = await limitsInService(ports, record)
   return {
     functionName: record.name,
-    limits: mergeFunctionLimits(ceiling, fleet, versions[0]?.limits, set),
+    limits: mergeFunctionLimits(ceiling, LIMITS_BY_KIND[record.kind], fleet, versions[0]?.limits, set),
     set,
     versions,
     fleet,

@@ -1,5 +1,9 @@
 import type { FunctionRecord, Head } from '../../sdk/model/function.ts'
-import { DEFAULT_FUNCTION_LIMITS, mergeFunctionLimits } from '../../sdk/model/function-limits.ts'
+import {
+  DEFAULT_FUNCTION_LIMITS,
+  LIMITS_BY_KIND,
+  mergeFunctionLimits,
+} from '../../sdk/model/function-limits.ts'
 import { mergePolicy } from '../../sdk/model/policy.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
 import type { EgressRules } from '../pool/wire.ts'
@@ -19,7 +23,13 @@ export function snapshotOf(head: Head, baseDomain: string): Snapshot {
         baseDomainHost: record.baseDomainHost,
         previewVersionIds: record.previewHosts ? record.recentVersionIds : [],
         policy: mergePolicy(head.settings?.policy, record.policy),
-        limits: { wallMs, requestBytes, responseBytes },
+        limits: {
+          wallMs,
+          requestBytes,
+          responseBytes,
+          // Long work is what containers are for; what they answer with is collected first.
+          ...(record.kind === 'container' && { firstByteMs: wallMs }),
+        },
       }
     }),
   }
@@ -51,5 +61,10 @@ export function egressLimitsOf(head: Head): EgressRules['limits'] {
 
 /** Of all versions alike: what a version asks for itself is CPU and memory only. */
 function limitsOf(head: Head, record: FunctionRecord): ReturnType<typeof mergeFunctionLimits> {
-  return mergeFunctionLimits(head.settings?.ceiling, head.settings?.limits, record.limits)
+  return mergeFunctionLimits(
+    head.settings?.ceiling,
+    LIMITS_BY_KIND[record.kind],
+    head.settings?.limits,
+    record.limits,
+  )
 }

@@ -1,4 +1,4 @@
-import { mergeFunctionLimits, type FunctionLimits } from '../../sdk/model/function-limits.ts'
+import { LIMITS_BY_KIND, mergeFunctionLimits, type FunctionLimits } from '../../sdk/model/function-limits.ts'
 import type { Head, Version, VersionContent, VersionLimits } from '../../sdk/model/function.ts'
 import { mergePolicy, type Prewarm } from '../../sdk/model/policy.ts'
 import type { InstanceDriver } from '../pool/driver.ts'
@@ -72,9 +72,16 @@ export class HeadVersions {
     const known = this.#limitsById.get(versionId)
     if (known !== undefined) return known
     const settings = this.#head?.settings
-    const own = this.hasFunction(functionName) ? this.#head!.functions[functionName]!.limits : undefined
-    const asked = this.#askedById.get(versionId)?.limits
-    const limits = mergeFunctionLimits(settings?.ceiling, settings?.limits, asked, own)
+    const record = this.hasFunction(functionName) ? this.#head!.functions[functionName] : undefined
+    const asked = this.#askedById.get(versionId)
+    const kind = record?.kind ?? asked?.content?.kind ?? 'worker'
+    const limits = mergeFunctionLimits(
+      settings?.ceiling,
+      LIMITS_BY_KIND[kind],
+      settings?.limits,
+      asked?.limits,
+      record?.limits,
+    )
     this.#limitsById.set(versionId, limits)
     return limits
   }

@@ -4,6 +4,7 @@
  * Nothing may be above the operator's ceiling. Each limit is enforced from outside the isolate.
  */
 import { IsolaError } from './errors.ts'
+import type { FunctionKind } from './function.ts'
 
 export interface FunctionLimits {
   /** CPU milliseconds an instance may burn without answering; beyond it 503 `cpu_limit_exceeded`. @default 10000 */
@@ -49,13 +50,19 @@ export const DEFAULT_FUNCTION_LIMITS: FunctionLimits = {
   egress: 'public',
 }
 
+/** Where a kind has other defaults: containers are for long work, and their runtimes are larger. */
+export const LIMITS_BY_KIND: Readonly<Record<FunctionKind, FunctionLimitsPatch>> = {
+  worker: {},
+  container: { cpuMs: 3_600_000, memoryMib: 256 },
+}
+
 const FUNCTION_LIMIT_FIELDS = Object.keys(DEFAULT_FUNCTION_LIMITS) as readonly (keyof FunctionLimits)[]
 
 type NumberField = Exclude<keyof FunctionLimits, 'egress'>
 
 /** What a limit may be set to at all. */
 export const FUNCTION_LIMIT_BOUNDS: Readonly<Record<NumberField, readonly [number, number]>> = {
-  cpuMs: [10, 300_000],
+  cpuMs: [10, 3_600_000],
   wallMs: [100, 24 * 3_600_000],
   memoryMib: [32, 16_384],
   subrequests: [0, 100_000],

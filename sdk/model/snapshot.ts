@@ -20,7 +20,12 @@ export interface SnapshotFunction {
   readonly baseDomainHost: boolean
   /** Ids of versions that answer on preview hosts; empty when previews are off. */
   readonly previewVersionIds: readonly string[]
+  /** Others that can be asked for by their id, by the router's inner door: those with a number or an alias, say. */
+  readonly pinnedVersionIds?: readonly string[]
   /** In force: the function's over the fleet's. */
   readonly policy: Policy
-  readonly limits: Pick<FunctionLimits, 'wallMs' | 'requestBytes' | 'responseBytes'>
+  readonly limits: Pick<FunctionLimits, 'wallMs' | 'requestBytes' | 'responseBytes'> & {
+    /** To the head of the response. @default ROUTER_LIMITS.responseTimeoutMs */
+    readonly firstByteMs?: number
+  }
 }
