@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { IsolaError } from '../model/errors.ts'
 import type { Command, Flag } from './command.ts'
-import { parseDurationMs } from './duration.ts'
+import { parseDurationMs } from '../config/duration.ts'
 import { parseSizeBytes } from './size.ts'
 import { suggest } from '../config/suggestion.ts'
 

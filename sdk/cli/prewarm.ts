@@ -1,5 +1,6 @@
 import type { Prewarm } from '../model/policy.ts'
-import { formatDuration, parseDurationMs } from './duration.ts'
+import { parseDurationMs } from '../config/duration.ts'
+import { formatDuration } from './duration.ts'
 
 /** `0 8 * * mon-fri → 3 for 2h`, with `→`, `->` or `=`. `undefined` for what is none; the node checks the schedule. */
 export function parsePrewarm(text: string): Prewarm | undefined {

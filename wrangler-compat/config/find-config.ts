@@ -1,9 +1,8 @@
 import { existsSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import { BUILD_LIMITS } from '../../sdk/model/limits.ts'
-import { parseDocument, type ConfigDocument } from '../../sdk/config/document.ts'
+import type { ConfigDocument } from '../../sdk/config/document.ts'
+import { isFile, readDocument } from '../../sdk/config/read-document.ts'
 
 /** In wrangler's order of precedence. */
 const CONFIG_NAMES = ['wrangler.json', 'wrangler.jsonc', 'wrangler.toml'] as const
@@ -41,35 +40,15 @@ export function configNotFound(directory: string): IsolaError {
   if (!existsSync(path)) {
     return new IsolaError('config_not_found', `there is no directory or file ${path}: correct the path`)
   }
+  if (existsSync(resolve(path, 'Dockerfile'))) {
+    return new IsolaError(
+      'config_not_found',
+      `${path} has a Dockerfile and no isola.jsonc: write one beside it, { "name": "my-function", "dockerfile": true }`,
+    )
+  }
   return new IsolaError(
     'config_not_found',
-    `${path} has no wrangler.jsonc, wrangler.json or wrangler.toml: make one with "name", "main" and ` +
-      '"compatibility_date", or run this in the directory that has it',
+    `${path} has no isola.jsonc or isola.json, and no wrangler.jsonc, wrangler.json or wrangler.toml: make one with ` +
+      '"name", "main" and "compatibility_date", or run this in the directory that has it',
   )
-}
-
-async function readDocument(path: string): Promise<ConfigDocument> {
-  let bytes: Uint8Array
-  try {
-    const { size } = await stat(path)
-    if (size > BUILD_LIMITS.configBytesMax) {
-      throw new IsolaError(
-        'config_invalid',
-        `${path} has ${size} bytes, more than the ${BUILD_LIMITS.configBytesMax} of a configuration: is it the right file?`,
-      )
-    }
-    bytes = await readFile(path)
-  } catch (error) {
-    if (error instanceof IsolaError) throw error
-    throw new IsolaError('config_invalid', `${path} cannot be read: check its permissions`, { cause: error })
-  }
-  return parseDocument(path, bytes)
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isFile()
-  } catch {
-    return false
-  }
 }

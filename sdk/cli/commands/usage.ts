@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { PriceTable, UsageHour, UsageReport } from '../../model/usage.ts'
 import { type Command, type CommandContext, NODE_FLAGS } from '../command.ts'
-import { parseDurationMs } from '../duration.ts'
+import { parseDurationMs } from '../../config/duration.ts'
 import { connectToNode } from '../find-node.ts'
 import { formatBytes, formatTable } from '../output.ts'
 import { usageError } from '../parse-arguments.ts'
