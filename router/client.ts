@@ -25,6 +25,8 @@ export interface Client {
   readonly forwardedLines: string
   /** More than one only where the client pipelines. */
   readonly live: LiveRequest[]
+  /** By the inner door: it names a function instead of a host, and what it says about the client is taken as it is. */
+  readonly inner: boolean
   /** The last response has been decided: what follows on this connection is not served. */
   closing: boolean
   /** Too many connections are open: each request is refused. */
@@ -36,9 +38,9 @@ export interface Client {
 
 export function makeClient(
   socket: Socket,
-  options: { readonly proxies: TrustedProxies; readonly excess: boolean },
+  options: { readonly proxies: TrustedProxies; readonly excess: boolean; readonly inner: boolean },
 ): Client {
-  const { proxies, excess } = options
+  const { proxies, excess, inner } = options
   const address = peerAddress(socket)
   return {
     socket,
@@ -47,6 +49,7 @@ export function makeClient(
     trusted: proxies.includes(address),
     forwardedLines: directLines(address),
     live: [],
+    inner,
     closing: false,
     excess,
     hostHeader: undefined,

@@ -1,5 +1,6 @@
 import { STATUS_CODES, type ServerResponse } from 'node:http'
 import { ERRORS, type ErrorBody, type ErrorCode } from '../sdk/model/errors.ts'
+import { INNER_DOOR_HEADERS } from '../runtime/pool/inner-door.ts'
 
 /** What the router itself answers where no function could. */
 export interface ErrorAnswer {
@@ -14,9 +15,11 @@ export interface ErrorAnswer {
 export function answerError(
   response: ServerResponse,
   answer: ErrorAnswer,
-  options: { readonly close: boolean },
+  options: { readonly close: boolean; readonly inner: boolean },
 ): number {
   const { status, body, headers } = compose(answer)
+  // `x-isola-error` may be a function's own words; this one is the router's alone.
+  if (options.inner) headers.push(INNER_DOOR_HEADERS.error, answer.code)
   if (options.close) headers.push('connection', 'close')
   // With its reason: one that node:http has refused before would still be there.
   response.writeHead(status, STATUS_CODES[status], headers)

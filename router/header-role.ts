@@ -1,3 +1,6 @@
+import { INSTANCE_HEADERS } from '../runtime/pool/driver.ts'
+import { INNER_DOOR_HEADERS } from '../runtime/pool/inner-door.ts'
+
 /**
  * What the router does with a header, by its name: most are copied as they came. One look a header on the hot path,
  * so the length decides first and only names of a length that matters are lower-cased. `_` counts as `-`: CGI-like
@@ -55,6 +58,33 @@ const REQUEST_ROLES: Readonly<Record<string, Role>> = {
   'x-isola-version-key': ROLE.stickyKey,
   'cloudflare-workers-version-key': ROLE.stickyKey,
 }
+
+/** Whether a request by the inner door carries it on. Who speaks there is a process of this node, or a function that passes a request on. */
+export function isCopiedWithin(role: Role, name: string): boolean {
+  switch (role) {
+    case ROLE.copy:
+    case ROLE.forwardedFor:
+    case ROLE.forwardedProto:
+    case ROLE.forwardedHost:
+    case ROLE.proxyOnly:
+      return true
+    case ROLE.drop: {
+      const lower = name.toLowerCase()
+      return ABOUT_CLIENT.has(lower) || (lower.startsWith(OWN_PREFIX) && !NEVER_COPIED.has(lower))
+    }
+    default:
+      return false
+  }
+}
+
+export const OWN_PREFIX = 'isola-'
+
+const ABOUT_CLIENT = new Set(['x-real-ip', 'true-client-ip', 'cf-connecting-ip', 'cf-connecting-ipv6'])
+const NEVER_COPIED = new Set<string>([
+  INNER_DOOR_HEADERS.functionName,
+  INNER_DOOR_HEADERS.versionId,
+  INSTANCE_HEADERS.cf,
+])
 
 const RESPONSE_ROLES: Readonly<Record<string, Role>> = {
   te: ROLE.drop,

@@ -19,6 +19,7 @@ import {
   type WaitingPlaces,
 } from '../runtime/pool/pool.ts'
 import type { AgentToRouter, InstanceAddress, RouterToAgent } from '../runtime/pool/wire.ts'
+import { versionIdsOf } from './table/table.ts'
 import { writeFreezer } from './freezer.ts'
 import { LoadReport } from './load-report.ts'
 import type { Metrics } from './metrics.ts'
@@ -102,8 +103,7 @@ export class Pools {
   apply(snapshot: Snapshot): void {
     const functionByVersionId = new Map<string, SnapshotFunction>()
     for (const record of snapshot.functions) {
-      for (const { versionId } of record.shares) functionByVersionId.set(versionId, record)
-      for (const versionId of record.previewVersionIds) functionByVersionId.set(versionId, record)
+      for (const versionId of versionIdsOf(record)) functionByVersionId.set(versionId, record)
     }
     const functionByName = new Map(snapshot.functions.map((record) => [record.name, record]))
     this.#functionByVersionId = functionByVersionId

@@ -8,10 +8,11 @@ import type { IncomingMessage } from 'node:http'
 import type { ErrorCode } from '../sdk/model/errors.ts'
 import type { RouterLimits } from '../sdk/model/limits.ts'
 import { INSTANCE_HEADERS } from '../runtime/pool/driver.ts'
+import { INNER_DOOR_HEADERS } from '../runtime/pool/inner-door.ts'
 import type { Refusal } from '../runtime/pool/pool.ts'
 import type { Client } from './client.ts'
 import { forwardedLines, type ForwardedHeaders } from './forwarded.ts'
-import { requestRole, ROLE } from './header-role.ts'
+import { isCopiedWithin, requestRole, ROLE } from './header-role.ts'
 import { isRequestId, isTraceparent, makeRequestId, makeTraceparent } from './request-id.ts'
 import { parseHost } from './table/host.ts'
 
@@ -31,6 +32,14 @@ export interface RequestHead {
   readonly stickyKey: string | undefined
   readonly expectsContinue: boolean
   readonly upgrade: boolean
+  /** By the inner door: what it names instead of a host. */
+  readonly inner: InnerTarget | undefined
+}
+
+export interface InnerTarget {
+  readonly functionName: string
+  /** `undefined`: whatever the deployment says. */
+  readonly versionId: string | undefined
 }
 
 /** `upgrade`: node:http has taken it for a WebSocket handshake, see `isWebSocketHandshake`. */
@@ -55,6 +64,8 @@ export function readRequestHead(
   let tracestate: string | undefined
   let stickyKey: string | undefined
   let forwarded: ForwardedHeaders | undefined
+  let innerFunction: string | undefined
+  let innerVersion: string | undefined
 
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!
@@ -101,10 +112,17 @@ export function readRequestHead(
       case ROLE.forwardedHost:
       case ROLE.forwardedProto:
       case ROLE.proxyOnly:
+        if (client.inner) lines += `${name}: ${value}\r\n`
         // Whoever is not our own proxy could say anything about where it comes from.
-        if (client.trusted) forwarded = collectForwarded(forwarded, role, name, value)
+        else if (client.trusted) forwarded = collectForwarded(forwarded, role, name, value)
         break
-      case ROLE.drop:
+      case ROLE.drop: {
+        if (!client.inner) break
+        const lower = name.toLowerCase()
+        if (lower === INNER_DOOR_HEADERS.functionName) innerFunction = joined(innerFunction, value)
+        else if (lower === INNER_DOOR_HEADERS.versionId) innerVersion = joined(innerVersion, value)
+        else if (isCopiedWithin(role, name)) lines += `${name}: ${value}\r\n`
+      }
     }
   }
   requestId ??= makeRequestId()
@@ -162,7 +180,14 @@ export function readRequestHead(
       'the request target is not a path with an optional query, or names another host than Host',
     )
   }
-  if (hosts > 0 && hostHeader !== client.hostHeader) {
+  if (client.inner) {
+    if (innerFunction === undefined) {
+      return refuse(
+        'bad_request',
+        `a request by the inner door names its function in the header ${INNER_DOOR_HEADERS.functionName}`,
+      )
+    }
+  } else if (hosts > 0 && hostHeader !== client.hostHeader) {
     const host = parseHost(hostHeader)
     if (host === undefined && !IPV6_HOST.test(hostHeader)) {
       return refuse(
@@ -174,7 +199,7 @@ export function readRequestHead(
     client.host = host
   }
 
-  if (named !== undefined) lines = linesWithout(raw, named)
+  if (named !== undefined) lines = linesWithout(raw, named, client.inner)
   let text = `${method} ${target} HTTP/1.1\r\nhost: ${hostHeader}\r\n${lines}`
   text += `${INSTANCE_HEADERS.requestId}: ${requestId}\r\n`
   if (traceparent === undefined || traceparent === '') text += `traceparent: ${makeTraceparent()}\r\n`
@@ -182,11 +207,11 @@ export function readRequestHead(
     text += `traceparent: ${traceparent}\r\n`
     if (tracestate !== undefined) text += `tracestate: ${tracestate}\r\n`
   }
-  text += forwardedLines(client, hostHeader, forwarded)
+  if (innerFunction === undefined) text += forwardedLines(client, hostHeader, forwarded)
   return {
     method: method!,
     target,
-    host: hosts > 0 ? client.host : undefined,
+    host: hosts > 0 && innerFunction === undefined ? client.host : undefined,
     hostHeader,
     text,
     contentLength,
@@ -195,7 +220,13 @@ export function readRequestHead(
     stickyKey,
     expectsContinue: is11 && expect !== undefined,
     upgrade: options.upgrade,
+    inner: innerFunction === undefined ? undefined : { functionName: innerFunction, versionId: innerVersion },
   }
+}
+
+/** Of a header given twice: what names nothing. */
+function joined(before: string | undefined, value: string): string {
+  return before === undefined ? value : `${before}, ${value}`
 }
 
 /**
@@ -246,12 +277,13 @@ function namedByConnection(value: string, before: string[] | undefined): string[
 }
 
 /** The copied lines once more, without the named headers. */
-function linesWithout(raw: readonly string[], named: readonly string[]): string {
+function linesWithout(raw: readonly string[], named: readonly string[], inner: boolean): string {
   let lines = ''
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!
-    if (requestRole(name) === ROLE.copy && !named.includes(name.toLowerCase()))
-      lines += `${name}: ${raw[index + 1]!}\r\n`
+    const role = requestRole(name)
+    const isCopied = inner ? isCopiedWithin(role, name) : role === ROLE.copy
+    if (isCopied && !named.includes(name.toLowerCase())) lines += `${name}: ${raw[index + 1]!}\r\n`
   }
   return lines
 }

@@ -6,9 +6,11 @@
  * with the data directory or belongs to another router.
  */
 import { randomUUID } from 'node:crypto'
+import { dirname, join } from 'node:path'
 import { INSTANCE_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
 import type { Snapshot } from '../sdk/model/snapshot.ts'
 import type { PooledInstance } from '../runtime/pool/pool.ts'
+import { INNER_DOOR_SOCKET } from '../runtime/pool/inner-door.ts'
 import type { RouterToAgent } from '../runtime/pool/wire.ts'
 import { AgentLink } from './agent-link.ts'
 import type { TrustedProxies } from './client.ts'
@@ -104,6 +106,7 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
     },
   })
   httpPort = await router.listen(options)
+  await router.listenInside(join(dirname(options.controlSocketPath), INNER_DOOR_SOCKET))
   await agent.listen()
 
   const flushLog = (): void => {

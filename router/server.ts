@@ -7,7 +7,7 @@ import { createServer, ServerResponse, type IncomingMessage, type Server } from 
 import type { AddressInfo, Socket } from 'node:net'
 import { ROUTER_LIMITS, type RouterLimits } from '../sdk/model/limits.ts'
 import type { Snapshot } from '../sdk/model/snapshot.ts'
-import type { PooledInstance } from '../runtime/pool/pool.ts'
+import type { PooledInstance, Refusal } from '../runtime/pool/pool.ts'
 import { attachClient, clientOf, makeClient, type Client, type TrustedProxies } from './client.ts'
 import { onClientError } from './client-error.ts'
 import { EarlyRequests } from './early-requests.ts'
@@ -21,11 +21,12 @@ import type { Metrics } from './metrics.ts'
 import type { Pools } from './pools.ts'
 import type { ServedVersion } from './served-version.ts'
 import { IncomingRequest } from './incoming-request.ts'
-import { isWebSocketHandshake, readRequestHead } from './request-head.ts'
+import { listenAtInnerDoor } from './inner-door.ts'
+import { isWebSocketHandshake, readRequestHead, type InnerTarget, type RequestHead } from './request-head.ts'
 import { answerError } from './error-answer.ts'
 import { lingerAfterLastResponse } from './linger.ts'
 import type { RequestRecord } from './request-log.ts'
-import { compileTable, type RouteTable } from './table/table.ts'
+import { compileTable, type RouteMatch, type RouteTable } from './table/table.ts'
 
 export interface RouterOptions {
   readonly pools: Pools
@@ -45,6 +46,8 @@ export class Router implements ExchangePorts {
   readonly #options: RouterOptions
   readonly #server: Server
   readonly #clients = new Set<Client>()
+  readonly #innerServer: Server
+  readonly #innerClients = new Set<Client>()
   #table: RouteTable = compileTable({ generation: 0, baseDomain: 'localhost', functions: [] })
   /** Until the first snapshot. */
   #early: EarlyRequests | undefined
@@ -56,23 +59,27 @@ export class Router implements ExchangePorts {
     this.limits = options.limits
     this.#early = new EarlyRequests(options.limits)
     this.links = options.links
-    this.#server = makeServer(options.limits)
-    this.#server.on('connection', (socket: Socket) => this.#accept(socket))
+    this.#server = this.#makeDoor({ clients: this.#clients, inner: false })
+    this.#innerServer = this.#makeDoor({ clients: this.#innerClients, inner: true })
+  }
+
+  #makeDoor(door: Door): Server {
+    const server = makeServer(this.limits)
+    server.on('connection', (socket: Socket) => this.#accept(socket, door))
     const serve = (request: IncomingMessage, response: ServerResponse): void =>
       this.#serve(request, response, undefined)
-    this.#server.on('request', serve)
-    this.#server.on('checkContinue', serve)
-    this.#server.on('checkExpectation', serve)
-    this.#server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) =>
-      this.#takeOver(request, socket, head),
-    )
-    this.#server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) =>
-      this.#takeOver(request, socket, head),
-    )
-    this.#server.on('clientError', (error: Error, socket: Socket) => {
+    server.on('request', serve)
+    server.on('checkContinue', serve)
+    server.on('checkExpectation', serve)
+    const takeOver = (request: IncomingMessage, socket: Socket, head: Buffer): void =>
+      this.#takeOver(request, socket, head)
+    server.on('upgrade', takeOver)
+    server.on('connect', takeOver)
+    server.on('clientError', (error: Error, socket: Socket) => {
       const code = onClientError(error, socket, this.limits)
       if (code !== undefined) this.#options.metrics.addUnrouted(code)
     })
+    return server
   }
 
   get generation(): number {
@@ -100,7 +107,7 @@ export class Router implements ExchangePorts {
     if ('code' in head) {
       client.closing = true
       if (!request.complete) lingerAfterLastResponse(client.socket, this.limits.lingerMs)
-      answerError(response, head, CLOSE)
+      answerError(response, head, { close: true, inner: client.inner })
       this.#options.metrics.addUnrouted(head.code)
       return
     }
@@ -126,9 +133,9 @@ export class Router implements ExchangePorts {
       if (refusal !== undefined) exchange.refuse(refusal)
       return
     }
-    const match = head.host === undefined ? undefined : this.#table.match(head.host, head.target)
-    if (match === undefined) {
-      exchange.refuse({ code: 'route_not_found', message: notFound(head.hostHeader, head.target) })
+    const match = this.#find(head)
+    if ('code' in match) {
+      exchange.refuse(match)
       return
     }
     const { entry } = match
@@ -161,6 +168,12 @@ export class Router implements ExchangePorts {
     else exchange.enqueue()
   }
 
+  #find({ host, hostHeader, target, inner }: RequestHead): RouteMatch | Refusal {
+    if (inner !== undefined) return findNamed(this.#table, inner)
+    const match = host === undefined ? undefined : this.#table.match(host, target)
+    return match ?? { code: 'route_not_found', message: notFound(hostHeader, target) }
+  }
+
   onFinish(record: RequestRecord, served: ServedVersion | undefined): void {
     if (served === undefined) {
       // A client that left before it had a version was refused nothing.
@@ -176,13 +189,13 @@ export class Router implements ExchangePorts {
     if (!instance.draining) this.#options.onUnreachable(instance, message)
   }
 
-  #accept(socket: Socket): void {
-    const excess = this.#clients.size >= this.limits.connectionsMax
-    const client = makeClient(socket, { proxies: this.#options.proxies, excess })
+  #accept(socket: Socket, { clients, inner }: Door): void {
+    const excess = clients.size >= this.limits.connectionsMax
+    const client = makeClient(socket, { proxies: this.#options.proxies, excess, inner })
     attachClient(socket, client)
-    this.#clients.add(client)
+    clients.add(client)
     socket.once('close', () => {
-      this.#clients.delete(client)
+      clients.delete(client)
       // Each takes itself off the list.
       for (const exchange of client.live.slice()) exchange.onClientGone()
     })
@@ -218,8 +231,10 @@ export class Router implements ExchangePorts {
     const elapsedMs = nowMs - this.#sweptAtMs
     this.#sweptAtMs = nowMs
     this.#early?.expire(nowMs)
-    for (const { live } of this.#clients) {
-      for (let index = live.length - 1; index >= 0; index--) live[index]?.expire(nowMs, elapsedMs)
+    for (const clients of [this.#clients, this.#innerClients]) {
+      for (const { live } of clients) {
+        for (let index = live.length - 1; index >= 0; index--) live[index]?.expire(nowMs, elapsedMs)
+      }
     }
   }
 
@@ -236,19 +251,27 @@ export class Router implements ExchangePorts {
     return (server.address() as AddressInfo).port
   }
 
+  /** Also listens where the other processes of the node call functions by name. */
+  async listenInside(path: string): Promise<void> {
+    await listenAtInnerDoor(this.#innerServer, path)
+  }
+
   /** No new connections, no new requests on the old ones; resolves when the last one is over, or cut at the deadline. */
   async drain(timeoutMs: number): Promise<void> {
     this.draining = true
-    const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => resolve())
+    let closing = this.#server
+    const closed = close(this.#server).then(() => {
+      // Not before: what runs for the outside may call other functions until it has ended.
+      closing = this.#innerServer
+      return close(closing)
     })
-    const closeIdle = setInterval(() => this.#server.closeIdleConnections(), 50)
+    const closeIdle = setInterval(() => closing.closeIdleConnections(), 50)
     const deadline = setTimeout(() => {
       this.#options.pools.refuseAll('draining', 'this node is going down')
       this.#early?.refuseAll('this node is going down')
       // What was just answered leaves first.
       setImmediate(() => {
-        for (const { socket } of this.#clients) socket.destroy()
+        for (const { socket } of [...this.#clients, ...this.#innerClients]) socket.destroy()
       })
     }, timeoutMs)
     await closed
@@ -258,6 +281,38 @@ export class Router implements ExchangePorts {
 }
 
 const CLOSE = { close: true } as const
+
+interface Door {
+  readonly clients: Set<Client>
+  readonly inner: boolean
+}
+
+/** Resolves when nothing is connected any more. */
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve())
+  })
+}
+
+function findNamed(table: RouteTable, { functionName, versionId }: InnerTarget): RouteMatch | Refusal {
+  const found = table.named(functionName)
+  const shown = JSON.stringify(functionName.slice(0, NAME_CHARS_SHOWN))
+  if (found === undefined) {
+    return {
+      code: 'function_not_found',
+      message: `there is no function ${shown} on this node: deploy it, or correct the name`,
+    }
+  }
+  if (versionId === undefined) return found.match
+  return (
+    found.pinnedByVersionId.get(versionId) ?? {
+      code: 'version_not_found',
+      message: `function ${shown} has no version ${JSON.stringify(versionId.slice(0, NAME_CHARS_SHOWN))} that can be called: deploy it again`,
+    }
+  )
+}
+
+const NAME_CHARS_SHOWN = 100
 
 function makeServer(limits: RouterLimits): Server {
   const server = createServer({

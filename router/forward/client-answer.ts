@@ -94,7 +94,7 @@ export class ClientAnswer {
   error(answer: ErrorAnswer, options: { readonly draining: boolean; readonly close: boolean }): void {
     const close = options.close || this.#closes(options.draining)
     if (close) this.#close()
-    this.status = answerError(this.#response, answer, { close })
+    this.status = answerError(this.#response, answer, { close, inner: this.#options.client.inner })
   }
 
   /** The client sees a response that is not whole: the only way left to say so once its head is sent. */

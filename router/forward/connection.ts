@@ -13,6 +13,8 @@ export interface ResponseReader {
   /** The request was HEAD: its response has no body, whatever its head says. */
   readonly isHead: boolean
   readonly wantsTunnel: boolean
+  /** It came by the inner door, where headers of isola's own pass. */
+  readonly isInner: boolean
   /** The whole response. */
   onResponse(head: ResponseHead, body: string | Buffer): void
   /** The head of one whose body comes in parts; `bodyBytes`: of it that follow at once. */
@@ -130,7 +132,7 @@ export class InstanceConnection {
         this.#head = chunk
         return
       }
-      const head = parseResponseHead(small ? whole : chunk.toString('latin1', 0, end), end)
+      const head = parseResponseHead(small ? whole : chunk.toString('latin1', 0, end), end, reader)
       if (typeof head === 'string') {
         this.#refuse(reader, head)
         return

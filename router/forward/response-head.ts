@@ -1,4 +1,4 @@
-import { responseRole, ROLE } from '../header-role.ts'
+import { OWN_PREFIX, responseRole, ROLE } from '../header-role.ts'
 import { parseLength } from '../request-head.ts'
 import { INSTANCE_HEADERS } from '../../runtime/pool/driver.ts'
 
@@ -19,9 +19,14 @@ export interface ResponseHead {
 
 /**
  * `text` up to `end`, which is where the empty line begins. Returns what is wrong with it as a string. Characters of
- * names and values are left to `writeHead`, which checks them anyway.
+ * names and values are left to `writeHead`, which checks them anyway. `isInner`: what is said between processes of this
+ * node is kept.
  */
-export function parseResponseHead(text: string, end: number): ResponseHead | string {
+export function parseResponseHead(
+  text: string,
+  end: number,
+  options: { readonly isInner: boolean },
+): ResponseHead | string {
   const lineEnd = indexOrEnd(text.indexOf('\r\n'), end)
   const minor = text.charCodeAt(7) - 48
   if (!text.startsWith('HTTP/1.') || (minor !== 1 && minor !== 0) || text.charCodeAt(8) !== SPACE) {
@@ -73,9 +78,12 @@ export function parseResponseHead(text: string, end: number): ResponseHead | str
       case ROLE.upgrade:
         upgrade = value
         break
-      case ROLE.drop:
-        if (name.toLowerCase() === INSTANCE_HEADERS.error) error = value
+      case ROLE.drop: {
+        const lower = name.toLowerCase()
+        if (lower === INSTANCE_HEADERS.error) error = value
+        else if (options.isInner && lower.startsWith(OWN_PREFIX)) headers.push(name, value)
         break
+      }
       default:
     }
   }

@@ -11,7 +11,7 @@
  */
 import { PREVIEW_ID_LENGTH } from '../../sdk/model/function.ts'
 import { parseRoutePattern } from '../../sdk/model/route.ts'
-import type { Snapshot } from '../../sdk/model/snapshot.ts'
+import type { Snapshot, SnapshotFunction } from '../../sdk/model/snapshot.ts'
 import { compileFunction, type FunctionEntry } from './function-entry.ts'
 import { normalPath, normalPathEnd, normalPatternPath } from './normal-path.ts'
 import { PathIndexBuilder, type PathIndex } from './path-index.ts'
@@ -31,6 +31,13 @@ export interface RouteTable {
    * `undefined`: no function answers there.
    */
   match(host: string, target: string): RouteMatch | undefined
+  /** By name instead of by route. Its versions are those of its shares, its previews and those that are pinned. */
+  named(functionName: string): NamedFunction | undefined
+}
+
+export interface NamedFunction {
+  readonly match: RouteMatch
+  readonly pinnedByVersionId: ReadonlyMap<string, RouteMatch>
 }
 
 type HostMap = ReadonlyMap<string, PathIndex<RouteMatch>>
@@ -41,6 +48,7 @@ export function compileTable(snapshot: Snapshot): RouteTable {
   const wildcard = new Map<string, PathIndexBuilder<RouteMatch>>()
   const byName = new Map<string, RouteMatch>()
   const previewsByName = new Map<string, readonly RouteMatch[]>()
+  const namedFunctions = new Map<string, NamedFunction>()
   for (const record of snapshot.functions) {
     const entry = compileFunction(record)
     const match: RouteMatch = { entry }
@@ -58,6 +66,10 @@ export function compileTable(snapshot: Snapshot): RouteTable {
       const pinned = record.previewVersionIds.map((pinnedVersionId) => ({ entry, pinnedVersionId }))
       previewsByName.set(record.name, pinned)
     }
+    const pinnedByVersionId = new Map(
+      versionIdsOf(record).map((pinnedVersionId) => [pinnedVersionId, { entry, pinnedVersionId }]),
+    )
+    namedFunctions.set(record.name, { match, pinnedByVersionId })
   }
   return new CompiledTable({
     generation: snapshot.generation,
@@ -67,7 +79,14 @@ export function compileTable(snapshot: Snapshot): RouteTable {
     wildcard: build(wildcard),
     byName,
     previewsByName,
+    namedFunctions,
   })
+}
+
+/** Those that can be asked for, by whatever way. */
+export function versionIdsOf({ shares, previewVersionIds, pinnedVersionIds }: SnapshotFunction): string[] {
+  const ids = [...shares.map(({ versionId }) => versionId), ...previewVersionIds, ...(pinnedVersionIds ?? [])]
+  return [...new Set(ids)]
 }
 
 function build(builders: ReadonlyMap<string, PathIndexBuilder<RouteMatch>>): HostMap {
@@ -84,6 +103,7 @@ interface CompiledParts {
   readonly byName: ReadonlyMap<string, RouteMatch>
   /** Newest first: of two versions with the same first digits the newer one answers. */
   readonly previewsByName: ReadonlyMap<string, readonly RouteMatch[]>
+  readonly namedFunctions: ReadonlyMap<string, NamedFunction>
 }
 
 class CompiledTable implements RouteTable {
@@ -109,6 +129,10 @@ class CompiledTable implements RouteTable {
       if (route !== undefined) return route
     }
     return this.#matchBaseDomain(named)
+  }
+
+  named(functionName: string): NamedFunction | undefined {
+    return this.#parts.namedFunctions.get(functionName)
   }
 
   #matchRoutes(

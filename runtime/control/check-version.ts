@@ -7,8 +7,11 @@ import { BUNDLE_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import {
   blobsOf,
   DEFAULT_CONTAINER_SETTINGS,
+  parseFunctionName,
+  servicesOf,
   type Binding,
   type ContainerContent,
+  type Head,
   type VersionContent,
   type VersionLimits,
   type WorkerContent,
@@ -57,6 +60,23 @@ function checkContainer(request: ContainerVersionRequest): ContainerContent {
     limits: checkLimits(request.limits ?? {}),
     settings,
   }
+}
+
+/**
+ * A version may call itself, and what is deployed already: a misspelt name would else be found by its first caller.
+ * Throws `function_not_found`.
+ */
+export function checkServices(head: Head, functionName: string, content: VersionContent): void {
+  const missing = servicesOf(content).find(
+    (name) => name !== functionName && head.functions[name] === undefined,
+  )
+  if (missing === undefined) return
+  const binding = content.bindings.find((each) => each.type === 'service' && each.functionName === missing)
+  throw new IsolaError(
+    'function_not_found',
+    `the service binding "${binding?.name}" names the function "${missing}", which is not deployed: deploy that first, or correct the name`,
+    { details: { binding: binding?.name, functionName: missing } },
+  )
 }
 
 /** Throws `blob_missing` that lists the digests, and `invalid_argument` where a size is not the claimed one. */
@@ -165,6 +185,10 @@ function checkBindings(bindings: readonly Binding[]): void {
     if (RESERVED_BINDING.test(name)) refuse(`binding name "${name}" is reserved: choose another`)
     if (names.has(name)) refuse(`binding "${name}" is there twice: give each its own name`)
     names.add(name)
+    if (binding.type === 'service') {
+      parseFunctionName(binding.functionName)
+      continue
+    }
     const sizeBytes = Buffer.byteLength(binding.type === 'text' ? binding.text : JSON.stringify(binding.json))
     if (sizeBytes > BUNDLE_LIMITS.varBytesMax) {
       refuse(

@@ -2,7 +2,7 @@ import type { VersionRequest } from '../../sdk/model/control.ts'
 import { parseFunctionName, type Version } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { versionId } from '../registry/version-id.ts'
-import { checkBlobs, checkVersion } from './check-version.ts'
+import { checkBlobs, checkServices, checkVersion } from './check-version.ts'
 import { findFunction } from './find-function.ts'
 import { checkVersionLimits } from './function-limits.ts'
 import { untilLive } from './go-live.ts'
@@ -31,7 +31,7 @@ export async function createVersion(
 }
 
 /**
- * The version asked for, checked and started once. Nothing is written. Throws `invalid_argument`,
+ * The version asked for, checked and started once. Nothing is written. Throws `invalid_argument`, `function_not_found`,
  * `config_unsupported`, `bundle_too_large`, `blob_missing`, and `version_refused` with the function's own message.
  */
 export async function startVersion(
@@ -41,6 +41,7 @@ export async function startVersion(
 ): Promise<{ readonly version: Version; readonly trialMs: number }> {
   const content = checkVersion(request)
   checkVersionLimits(ports.registry.head, content.limits)
+  checkServices(ports.registry.head, functionName, content)
   await checkBlobs(ports.registry, content)
   const version: Version = {
     id: versionId(parseFunctionName(functionName), content),

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
 import type { DeployRequest, TrafficRequest, VersionRequest } from '../../sdk/model/control.ts'
-import { CONTAINER_RUNTIMES, type Binding } from '../../sdk/model/function.ts'
+import { CONTAINER_RUNTIMES, type Binding, type VariableBinding } from '../../sdk/model/function.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
@@ -18,10 +18,20 @@ const moduleRef = z.strictObject({
   sizeBytes: z.number().int().nonnegative(),
 })
 
-const binding = z.discriminatedUnion('type', [
+const variables = [
   z.strictObject({ type: z.literal('text'), name: z.string(), text: z.string() }),
   z.strictObject({ type: z.literal('json'), name: z.string(), json: z.json() }),
+] as const
+
+const binding = z.discriminatedUnion('type', [
+  ...variables,
+  z.strictObject({ type: z.literal('service'), name: z.string(), functionName: z.string() }),
 ]) satisfies z.ZodType<Binding>
+
+const variable = z.discriminatedUnion('type', variables, {
+  error:
+    'a container function has variables only ("text" and "json"): call another function over HTTP by its host',
+}) satisfies z.ZodType<VariableBinding>
 
 const limits = z.strictObject({ cpuMs: z.number().optional(), memoryMib: z.number().optional() }).optional()
 
@@ -56,7 +66,7 @@ const containerFields = {
       workingDirectory: z.string().max(4_096).optional(),
     }),
   ]),
-  bindings: workerFields.bindings,
+  bindings: z.array(variable).max(BUNDLE_LIMITS.bindingsCountMax).default([]),
   limits,
   settings: z
     .strictObject({

@@ -31,9 +31,14 @@ const moduleRef = z.looseObject({
   sizeBytes: count,
 })
 
-const binding = z.discriminatedUnion('type', [
+const variables = [
   z.looseObject({ type: z.literal('text'), name: z.string().min(1), text: z.string() }),
   z.looseObject({ type: z.literal('json'), name: z.string().min(1), json: z.unknown() }),
+] as const
+const variable = z.discriminatedUnion('type', variables)
+const binding = z.discriminatedUnion('type', [
+  ...variables,
+  z.looseObject({ type: z.literal('service'), name: z.string().min(1), functionName }),
 ])
 
 const versionLimits = z.looseObject({
@@ -69,7 +74,7 @@ const containerContent = z.looseObject({
       workingDirectory: z.string().optional(),
     }),
   ]),
-  bindings: z.array(binding),
+  bindings: z.array(variable),
   limits: versionLimits,
   settings: z.looseObject({
     timeoutMs: z.number().positive(),

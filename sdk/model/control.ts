@@ -37,6 +37,7 @@ import type {
   ContainerSource,
   Deployment,
   FunctionRoute,
+  VariableBinding,
   VersionContent,
   VersionLimits,
 } from './function.ts'
@@ -72,7 +73,7 @@ export interface ContainerVersionRequest {
   readonly kind: 'container'
   readonly protocol: ContainerProtocol
   readonly source: ContainerSource
-  readonly bindings: readonly Binding[]
+  readonly bindings: readonly VariableBinding[]
   readonly limits?: Partial<VersionLimits>
   readonly settings?: Partial<ContainerSettings>
   readonly message?: string

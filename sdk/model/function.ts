@@ -8,9 +8,18 @@ import type { FleetSettings, SettingChange } from './settings.ts'
 export type FunctionKind = 'worker' | 'container'
 
 /** A capability handed to a function by name, through `env`. One member per type; more come with their services. */
-export type Binding =
+export type Binding = VariableBinding | ServiceBinding
+
+export type VariableBinding =
   | { readonly type: 'text'; readonly name: string; readonly text: string }
   | { readonly type: 'json'; readonly name: string; readonly json: unknown }
+
+/** Another function of the node, of whatever kind, to call with `env.<name>.fetch()`. For kind `worker`. */
+export interface ServiceBinding {
+  readonly type: 'service'
+  readonly name: string
+  readonly functionName: string
+}
 
 /** What a version asks for; `FunctionLimits` says what is in force. */
 export interface VersionLimits {
@@ -42,7 +51,7 @@ export interface ContainerContent {
   /** `lambda`: events by AWS's Runtime API. `http`: it listens on `$PORT`. */
   readonly protocol: ContainerProtocol
   readonly source: ContainerSource
-  readonly bindings: readonly Binding[]
+  readonly bindings: readonly VariableBinding[]
   readonly limits: Partial<VersionLimits>
   readonly settings: ContainerSettings
 }
@@ -111,6 +120,12 @@ export function isWorkerVersion(version: Version): version is WorkerVersion {
 
 export function isContainerVersion(version: Version): version is ContainerVersion {
   return version.content.kind === 'container'
+}
+
+/** The functions that a version may call, each once. */
+export function servicesOf({ bindings }: VersionContent): readonly string[] {
+  const names = bindings.flatMap((binding) => (binding.type === 'service' ? [binding.functionName] : []))
+  return [...new Set(names)]
 }
 
 /** Everything a version needs from the blob store. */

@@ -1,0 +1,62 @@
+/**
+ * The router's inner door: a unix socket beside its control socket, for the other processes of the node. A request there
+ * names its function in a header instead of by host and path, and takes the same course as any other: admission, queue,
+ * slots, limits, metrics, log. Headers that start with `isola-` pass both ways, which no client can send or see; and what
+ * a request says about its client (`x-forwarded-for` and its like) is passed on as it is.
+ */
+import type { ErrorCode } from '../../sdk/model/errors.ts'
+
+/** In the run directory; mode 0600. */
+export const INNER_DOOR_SOCKET = 'invoke.sock'
+
+export const INNER_DOOR_HEADERS = {
+  /** Request: the function. */
+  functionName: 'isola-function',
+  /** Request: one of its versions by its whole id. Absent: whatever the deployment says. */
+  versionId: 'isola-version',
+  /** Answer: an `ErrorCode`, where it is the router that answers. */
+  error: 'isola-error',
+} as const
+
+/** Headers of calls between functions, from an instance to the egress proxy and on to the callee. */
+export const SERVICE_HEADERS = {
+  /** From the instance: the function that the binding stands for. */
+  service: 'isola-service',
+  /** To the callee, and with its own calls back to the proxy: how many calls of functions by functions led to this one. Absent: 0. */
+  depth: 'isola-depth',
+} as const
+
+/** A call of a function of protocol `lambda` by its event instead of by HTTP. */
+export interface Invocation {
+  readonly functionName: string
+  /** Absent: whatever the deployment says. */
+  readonly versionId?: string
+  /** JSON. */
+  readonly payload: Uint8Array
+  /** `event`: the result is collected first. `stream`: it comes as it is made. */
+  readonly mode: 'event' | 'stream'
+  /** Base64 of JSON. */
+  readonly clientContext?: string
+  readonly invokedArn?: string
+  readonly requestId: string
+  readonly signal?: AbortSignal
+}
+
+export interface InvocationAnswer {
+  /** Of a function that failed by itself it is 200, too. */
+  readonly status: number
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Set where the router answers because the function did not. The body is then an `ErrorBody`. */
+  readonly error: ErrorCode | undefined
+  /** Set where the function failed by its own words: `Unhandled`. */
+  readonly functionError: string | undefined
+  /** To be read to its end or left (`return`). */
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+export interface Invoker {
+  /** Throws `node_unreachable` where no router answers; and whatever `signal` was aborted with. */
+  invoke(invocation: Invocation): Promise<InvocationAnswer>
+  close(): void
+}
