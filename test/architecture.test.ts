@@ -54,7 +54,7 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'runtime/container',
     mayImport: ['sdk/model', 'runtime/pool', 'runtime/machine', 'runtime/lambda'],
-    packages: [],
+    packages: ['tar-stream'],
   },
   { folder: 'runtime/async', mayImport: ['sdk/model'], packages: [] },
   {

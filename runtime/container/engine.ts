@@ -26,9 +26,12 @@ export interface Engine {
   /** Returns its id. One of that name that is there already is taken. */
   ensureNetwork(name: string, spec: NetworkSpec): Promise<string>
   removeNetwork(name: string): Promise<void>
+  listNetworks(labels: Readonly<Record<string, string>>): Promise<readonly NetworkSummary[]>
 
   inspectImage(reference: string): Promise<ImageInspection | undefined>
   listImages(labels: Readonly<Record<string, string>>): Promise<readonly ImageInspection[]>
+  /** Those that `pattern` names: a repository, or `repository:tag`; `*` stands for anything but `/`. */
+  listImagesNamed(pattern: string): Promise<readonly ImageInspection[]>
   /** A tar of a root file system becomes an image. Returns its id. */
   importImage(options: {
     readonly tar: AsyncIterable<Uint8Array>
@@ -45,7 +48,7 @@ export interface Engine {
   tagImage(id: string, reference: string): Promise<void>
   /** False where something uses it. One that is gone is well removed. */
   removeImage(reference: string): Promise<boolean>
-  /** Build layers beyond the bound, oldest first. Returns bytes freed. */
+  /** Build layers of isola's beyond the bound, oldest first. Returns bytes freed. */
   pruneBuilds(options: { readonly keepBytes: number }): Promise<number>
 }
 
@@ -55,6 +58,7 @@ export interface EngineInfo {
   readonly storageDriver: string
   readonly cgroupDriver: 'cgroupfs' | 'systemd' | 'none'
   readonly cgroupVersion: 1 | 2
+  /** As images name it: `amd64`, `arm64`. */
   readonly architecture: string
   readonly rootDirectory: string
 }
@@ -124,12 +128,19 @@ export interface NetworkSpec {
   readonly options: Readonly<Record<string, string>>
 }
 
+export interface NetworkSummary {
+  readonly id: string
+  readonly name: string
+}
+
 export interface ImageInspection {
   readonly id: string
   readonly references: readonly string[]
   readonly sizeBytes: number
   readonly architecture: string
   readonly createdAtMs: number
+  /** When it last got a name here; absent where it never had one. */
+  readonly taggedAtMs?: number
   readonly labels: Readonly<Record<string, string>>
   readonly entryPoint: readonly string[]
   readonly command: readonly string[]

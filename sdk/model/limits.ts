@@ -245,6 +245,41 @@ export const LAMBDA_API_LIMITS = {
   failedChangesMax: 1_000,
 } as const
 
+/** The process in which invocations of protocol `lambda` live. */
+export const LAMBDA_LIMITS = {
+  /** JSON before the body of a streamed HTTP response. */
+  preludeBytesMax: 64 * KIB,
+  /** Open at a time, of one environment's runtime and extensions; the next is refused. */
+  runtimeConnectionsMax: 128,
+  /** Of one request of a runtime: AWS's clients put the cause of an error, up to 1 MiB, into a header. */
+  runtimeHeadBytesMax: MIB + 64 * KIB,
+  /** Of the head of a call; the router's own bound is lower. */
+  callHeadBytesMax: 128 * KIB,
+  /** Read and dropped of a body that nobody wants, so that its sender reads the answer; then the connection ends. */
+  drainBytesMax: 128 * MIB,
+  extensionsMax: 10,
+  registerBytesMax: 64 * KIB,
+  /** What extensions have from SHUTDOWN to their end. */
+  shutdownMs: 2_000,
+  /** Of one piece in a framed stream. */
+  frameBytesMax: 64 * KIB,
+  /** At its deadline a function that waits for a slow client loses the client, and has this long to end. */
+  blockedGraceMs: 2_000,
+  /** Of an error's type and message, in UTF-16 units, where they are told to the agent or logged. */
+  errorTypeLengthMax: 256,
+  errorTextLengthMax: 4_096,
+  /** Kept while no agent is there; beyond it the oldest are dropped. */
+  logLinesBufferedMax: 10_000,
+  /** From the start of the helper that listens inside a namespace. */
+  namespaceTimeoutMs: 10_000,
+  /** How long the helper waits for an address that a process just ending still has. */
+  addressWaitMs: 5_000,
+  /** How often the process checks that its control socket is still its own. */
+  orphanCheckMs: 2_000,
+  /** A process that no agent has ever spoken to ends itself. */
+  agentWaitMs: 60_000,
+} as const
+
 /** What a node keeps for itself. */
 export const NODE_LIMITS = {
   /** Of one function's log file; beyond it the file takes the place of the one before, so twice this is kept. */
