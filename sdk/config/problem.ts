@@ -88,3 +88,14 @@ export function showValue(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value)
   return text.length > 80 ? `${text.slice(0, 79)}…` : text
 }
+
+/** With file and line, where they are known. */
+export function formatWarning(
+  { path, message }: { readonly path: ConfigPath; readonly message: string },
+  document: ConfigDocument | undefined,
+): string {
+  const line = document?.locate(path)?.line
+  return document === undefined
+    ? message
+    : `${document.fileName}${line === undefined ? '' : `:${line}`}: ${message}`
+}

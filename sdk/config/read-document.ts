@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { IsolaError } from '../model/errors.ts'
 import { BUILD_LIMITS } from '../model/limits.ts'
@@ -26,6 +27,15 @@ export async function isFile(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile()
   } catch {
+    return false
+  }
+}
+
+export function isFileSync(path: string): boolean {
+  try {
+    return statSync(path).isFile()
+  } catch {
+    // Not there, not allowed, or no possible path at all.
     return false
   }
 }

@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { BuildOptions } from '../../bundler/build-options.ts'
 import { parseFunctionName, type Binding, type VersionLimits } from '../../sdk/model/function.ts'
@@ -8,10 +7,11 @@ import { checkCompatibilityDate } from '../../sdk/config/compatibility-date.ts'
 import type { ConfigDocument, ConfigPath } from '../../sdk/config/document.ts'
 import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
-import { problemsError, howToGive, showField, type Problem } from '../../sdk/config/problem.ts'
+import { formatWarning, howToGive, problemsError, showField, type Problem } from '../../sdk/config/problem.ts'
 import { readRoutes } from './routes.ts'
 import { CONFIG_SHAPE } from './schema.ts'
 import { checkSupport } from './support.ts'
+import { isFileSync } from '../../sdk/config/read-document.ts'
 import { readVariables } from '../../sdk/config/variables.ts'
 
 export interface LoadOptions {
@@ -150,7 +150,7 @@ function checkMain(
   // A build command makes it; the bundler looks again afterwards.
   if (chosen.fields.build?.command !== undefined) return []
   const absolute = resolve(projectDirectory, main)
-  const isFile = existsAsFile(absolute)
+  const isFile = isFileSync(absolute)
   return isFile
     ? []
     : [
@@ -160,23 +160,4 @@ function checkMain(
           message: `"main" is ${JSON.stringify(main)}, but ${absolute} is not a file: correct the path`,
         },
       ]
-}
-
-function existsAsFile(path: string): boolean {
-  try {
-    return statSync(path).isFile()
-  } catch {
-    // Not there, not allowed, or no possible path at all.
-    return false
-  }
-}
-
-function formatWarning(
-  { path, message }: { readonly path: ConfigPath; readonly message: string },
-  document: ConfigDocument | undefined,
-): string {
-  const line = document?.locate(path)?.line
-  return document === undefined
-    ? message
-    : `${document.fileName}${line === undefined ? '' : `:${line}`}: ${message}`
 }
