@@ -1,0 +1,2 @@
+// Loaded by a blank, for what loading it leaves behind in the loader of modules.
+export const isWarm = true

@@ -1,0 +1,104 @@
+/** A runtime client as a process of this machine, with a function's files, beside a scripted Runtime API. */
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import { startRuntimeApi, type Claim, type RuntimeApi } from './runtime-api.ts'
+
+const GUEST = fileURLToPath(new URL('../../runtime/container/guest', import.meta.url))
+
+/** A blank is not told what it will be; AWS's environment comes with the claim. */
+export const AWS_ENVIRONMENT = {
+  AWS_LAMBDA_FUNCTION_NAME: 'shop',
+  AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+  AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '256',
+  AWS_LAMBDA_LOG_GROUP_NAME: '/aws/lambda/shop',
+  AWS_LAMBDA_LOG_STREAM_NAME: '2026/11/01/[$LATEST]0123',
+} as const
+
+export interface GuestOptions {
+  readonly runtime: 'node' | 'python'
+  readonly files: Readonly<Record<string, string>>
+  readonly handler: string
+  readonly environment?: Readonly<Record<string, string>>
+  /** Known since the start, as in a container that was made for its function. @default false: claimed */
+  readonly isKnown?: boolean
+  /** Gets its function as soon as it asks, else by `claim`. @default true */
+  readonly isClaimed?: boolean
+}
+
+export interface Guest {
+  readonly api: RuntimeApi
+  readonly pid: number
+  claim(): void
+  /** All it wrote so far, a line each. */
+  readonly lines: readonly string[]
+  /** Resolves with the first line that matches. */
+  line(pattern: RegExp): Promise<string>
+  readonly exited: Promise<number | NodeJS.Signals>
+  kill(signal: NodeJS.Signals): void
+}
+
+/** Ends with the test. */
+export async function startGuest(options: GuestOptions): Promise<Guest> {
+  const { runtime, files, handler, environment = {}, isKnown = false, isClaimed = true } = options
+  const directory = mkdtempSync(join(tmpdir(), 'isola-guest-'))
+  const taskRoot = join(directory, 'task')
+  for (const [name, text] of Object.entries({ ...files, 'keep.txt': '' })) {
+    mkdirSync(dirname(join(taskRoot, name)), { recursive: true })
+    writeFileSync(join(taskRoot, name), text)
+  }
+  const api = await startRuntimeApi(join(directory, 'api.sock'))
+  const claim: Claim = { handler, environment: { ...AWS_ENVIRONMENT, ...environment }, taskRoot }
+  if (!isKnown && isClaimed) api.claim(claim)
+  const [command, script] =
+    runtime === 'node' ? [process.execPath, 'node/client.js'] : ['/usr/bin/python3', 'python/client.py']
+  const child = spawn(command, [join(GUEST, script), api.socketPath], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env.PATH,
+      ...(isKnown && { ...claim.environment, _HANDLER: handler, LAMBDA_TASK_ROOT: taskRoot }),
+    },
+  })
+  const lines: string[] = []
+  const watchers = new Set<(line: string) => void>()
+  for (const stream of [child.stdout, child.stderr]) {
+    let rest = ''
+    // Not by readline, for which a carriage return ends a line.
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      const pieces = (rest + text).split('\n')
+      rest = pieces.pop() ?? ''
+      for (const line of pieces) {
+        lines.push(line)
+        for (const watch of watchers) watch(line)
+      }
+    })
+  }
+  const exited = new Promise<number | NodeJS.Signals>((resolve) =>
+    child.on('close', (code, signal) => resolve(signal ?? code ?? -1)),
+  )
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await exited
+    await api.stop().catch(() => undefined)
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return {
+    api,
+    pid: child.pid!,
+    claim: () => api.claim(claim),
+    lines,
+    exited,
+    kill: (signal) => child.kill(signal),
+    line: (pattern) =>
+      new Promise((resolve) => {
+        const watch = (line: string): void => {
+          if (pattern.test(line)) resolve(line)
+        }
+        watchers.add(watch)
+        lines.forEach(watch)
+      }),
+  }
+}
