@@ -18,6 +18,8 @@ export const nobodyStarves: MakeChecker = (node, fail) => {
   return {
     onFact(fact) {
       if (fact.type === 'agent' || fact.type === 'router' || fact.type === 'head') hungrySinceMs.clear()
+      // Its turn may lie between two looks.
+      else if (fact.type === 'running') hungrySinceMs.delete(fact.versionId)
       // Its own fault has its own wait.
       else if (fact.type === 'start-failed') faulty.add(fact.versionId)
       else if (fact.type === 'gone' && fact.cause !== 'stopped') faulty.add(fact.versionId)
