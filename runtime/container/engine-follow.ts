@@ -52,7 +52,7 @@ async function followEvents(http: EngineHttp, options: WatchOptions, signal: Abo
       options.onConnect()
       for await (const raw of readJsonLines(stream)) {
         if (signal.aborted) return
-        onRaw(raw as RawEvent)
+        onRaw(raw)
       }
       throw engineUnavailable({ socketPath: http.socketPath, problem: 'it closed the stream of events' })
     } catch (error) {

@@ -228,7 +228,7 @@ function queryOf({ query = {} }: EngineCall): string {
   for (const [key, value] of Object.entries(query)) {
     for (const item of typeof value === 'string' ? [value] : (value ?? [])) params.append(key, item)
   }
-  return params.size === 0 ? '' : `?${params}`
+  return params.size === 0 ? '' : `?${params.toString()}`
 }
 
 function signalOf(call: EngineCall, timeoutMsDefault: number | undefined): AbortSignal | undefined {

@@ -24,7 +24,7 @@ import { processUsage } from '../machine/process-handle.ts'
 import { prepareSandbox, type SandboxChoice } from './sandbox.ts'
 import { startInstance } from './start.ts'
 import { createUidPool } from './uid-pool.ts'
-import { workerdBinaryPath } from './workerd.ts'
+import { workerdBinaryPath } from '../machine/workerd-binary.ts'
 
 export interface IsolateDriverOptions {
   /** Absolute and short, because sockets lie in it: their paths may have 107 bytes. */

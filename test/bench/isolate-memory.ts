@@ -11,12 +11,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { encodeConfig, INSTANCE_SOCKETS } from '../../runtime/isolate/config.ts'
-import {
-  blankArguments,
-  MEMORY_PLAN,
-  workerdBinaryPath,
-  type MemoryPlan,
-} from '../../runtime/isolate/workerd.ts'
+import { blankArguments, MEMORY_PLAN, type MemoryPlan } from '../../runtime/isolate/workerd.ts'
+import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 import type { WorkerVersion } from '../../sdk/model/function.ts'
 
 const HELLO = `export default { fetch() { return new Response('hello') } }`

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { cpus, loadavg, release, totalmem } from 'node:os'
-import { workerdBinaryPath } from '../../runtime/isolate/workerd.ts'
+import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 
 /** What a reader must know of the machine to compare numbers. */
 export function describeMachine(): string[] {

@@ -1,7 +1,7 @@
 /** The function that every proxy of the router bench stands in front of: one stock workerd, on a unix socket and on TCP. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { workerdBinaryPath } from '../../runtime/isolate/workerd.ts'
+import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 import { freePort, spawnProcess, waitForListener, type SpawnedProcess } from './spawned-process.ts'
 
 export interface Origin {

@@ -4,7 +4,8 @@ import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { encodeConfig, INSTANCE_SOCKETS } from '../../runtime/isolate/config.ts'
 import { describeStartFailure } from '../../runtime/isolate/output.ts'
-import { blankArguments, workerdBinaryPath } from '../../runtime/isolate/workerd.ts'
+import { blankArguments } from '../../runtime/isolate/workerd.ts'
+import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 import { guestVersion, withGuest, withRunningGuest, type GuestInstance } from '../harness/guest-instance.ts'
 
 /** The smallest module that exports something: `answer()` is 42. */

@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ask, testDriver, versionOf, type TestDriver } from '../harness/isolate-driver.ts'
 import { prepareSandbox } from '../../runtime/isolate/sandbox.ts'
-import { workerdBinaryPath } from '../../runtime/isolate/workerd.ts'
+import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Instance } from '../../runtime/pool/driver.ts'
 
