@@ -18,7 +18,7 @@ export function answerError(
   options: { readonly close: boolean; readonly inner: boolean },
 ): number {
   const { status, body, headers } = compose(answer)
-  // `x-isola-error` may be a function's own words; this one is the router's alone.
+  // `x-isola-error` may be a function's own words; this one is said by processes of the node alone.
   if (options.inner) headers.push(INNER_DOOR_HEADERS.error, answer.code)
   if (options.close) headers.push('connection', 'close')
   // With its reason: one that node:http has refused before would still be there.

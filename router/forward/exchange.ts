@@ -4,6 +4,7 @@
  * `#finish`, gives its slot back once, in `#releaseSlot`, and leaves its function's bounds once, in `#letGo`.
  * `resend.ts` says when it may be sent again.
  */
+import { ERRORS, type ErrorCode } from '../../sdk/model/errors.ts'
 import type { PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
 import type { Client, LiveRequest } from '../client.ts'
 import { Presence } from '../presence.ts'
@@ -379,9 +380,12 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.refuse(this.#instance?.gone ?? brokenOff(this.#functionName))
   }
 
-  /** An error that the instance's runtime names instead of an answer. */
+  /** An error that the instance's runtime names: instead of an answer, or beside one that says it already. */
   #failAs(error: string): boolean {
-    if (error !== 'function_threw') return false
+    if (error !== 'function_threw') {
+      if (Object.hasOwn(ERRORS, error)) this.#course.error = error as ErrorCode
+      return false
+    }
     this.refuse(threw(this.#functionName))
     return true
   }

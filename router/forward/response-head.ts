@@ -81,7 +81,7 @@ export function parseResponseHead(
       case ROLE.drop: {
         const lower = name.toLowerCase()
         if (lower === INSTANCE_HEADERS.error) error = value
-        else if (options.isInner && lower.startsWith(OWN_PREFIX)) headers.push(name, value)
+        if (options.isInner && lower.startsWith(OWN_PREFIX)) headers.push(name, value)
         break
       }
       default:

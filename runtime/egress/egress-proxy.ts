@@ -10,6 +10,8 @@ import { TrafficLedger } from './traffic.ts'
 
 export interface EgressProxyOptions {
   readonly lookup: Lookup
+  /** Where functions are called by name: the router's inner door. */
+  readonly innerDoorPath: string
   /** To the agent, or nowhere while there is none. */
   readonly send: (message: EgressToAgent) => void
   /** For faults that belong to no instance. */
@@ -89,7 +91,7 @@ export class EgressProxy {
         return this.#listen(message)
       case 'assign': {
         const instance = this.#instances.get(message.id)
-        instance?.socket.assign(message.functionName)
+        instance?.socket.assign(message.functionName, message.services)
         return undefined
       }
       case 'close':
@@ -111,11 +113,11 @@ export class EgressProxy {
 
   /** A socket that is already there stays as it is, with its connections. */
   async #listen(spec: SocketSpec): Promise<void> {
-    const { id, socketPath, uid, functionName } = spec
-    const { lookup, onProblem, send } = this.#options
+    const { id, socketPath, uid, functionName, services } = spec
+    const { lookup, innerDoorPath, onProblem, send } = this.#options
     const existing = this.#instances.get(id)
     if (existing?.socket.serves(spec) === true) {
-      if (functionName !== undefined) existing.socket.assign(functionName)
+      if (functionName !== undefined) existing.socket.assign(functionName, services)
       send({ type: 'listening', id })
       return
     }
@@ -127,11 +129,13 @@ export class EgressProxy {
       socketPath,
       uid,
       lookup,
+      innerDoorPath,
       limits: this.#limits,
       rules: () => this.#rules,
       trafficOf: (name) => this.#traffic.of(name),
       isWatched: this.#hasAgent,
       functionName: functionName ?? existing?.socket.functionName,
+      services: services ?? existing?.socket.services,
       onRefused: (refusal) => log.write(refusal),
     })
     try {

@@ -1,19 +1,19 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream'
 import type { IsolaError } from '../../sdk/model/errors.ts'
-import { answerError, asEgressError } from './answer.ts'
-import type { ConnectionPool } from './connection-pool.ts'
-import { placeOf, type Destination } from './destination.ts'
-import { requestHeaders, responseHeaders } from './headers.ts'
+import { answerError } from './answer.ts'
+import { responseHeaders } from './headers.ts'
 
 export interface ForwardOptions {
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  readonly destination: Destination
-  /** `Host` and path as the function wrote them. */
-  readonly authority: string
-  readonly path: string
-  readonly pool: ConnectionPool
+  /** Makes the outgoing request, with `framing` added to its headers. May throw. */
+  readonly send: (method: string, framing: readonly string[]) => ClientRequest
+  /** Fields of the answer as they go to the function. @default all but those of the connection */
+  readonly headersBack?: (raw: readonly string[]) => string[]
+  /** What went wrong, as one of our errors. */
+  readonly toError: (error: unknown) => IsolaError
+  /** For the message; how long is up to `send`. */
   readonly idleTimeoutMs: number
   readonly onError: (error: IsolaError) => void
 }
@@ -25,18 +25,17 @@ const BODILESS_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'DELETE', 'TRACE'])
 
 /** Streams a request out and its response back. Settles by ending or destroying `response`; never throws. */
 export function forwardRequest(options: ForwardOptions): void {
-  const { request, response, destination, authority, path, pool, idleTimeoutMs, onError } = options
+  const { request, response, toError, idleTimeoutMs, onError } = options
   const method = request.method ?? 'GET'
   const framing = framingOf(request, method)
   const fail = (error: unknown): void => {
-    const failure = asEgressError(error, placeOf(destination.hostname, destination.port))
+    const failure = toError(error)
     onError(failure)
     answerError(response, failure)
   }
   let outgoing: ClientRequest
   try {
-    const headers = [...requestHeaders(request.rawHeaders, authority), ...framing.headers]
-    outgoing = pool.request({ destination, method, path, headers })
+    outgoing = options.send(method, framing.headers)
   } catch (error) {
     fail(error)
     return
@@ -44,7 +43,7 @@ export function forwardRequest(options: ForwardOptions): void {
   const abort = (): void => void outgoing.destroy()
   response.on('close', abort)
   outgoing.on('timeout', () => outgoing.destroy(new Error(`no byte moved in ${idleTimeoutMs} ms`)))
-  outgoing.on('response', (answer) => receive(answer, response, outgoing))
+  outgoing.on('response', (answer) => receive(answer, outgoing, options))
   outgoing.on('error', (error) => {
     response.removeListener('close', abort)
     if (response.destroyed || response.writableEnded) return
@@ -65,13 +64,13 @@ export function forwardRequest(options: ForwardOptions): void {
   }
 }
 
-function receive(answer: IncomingMessage, response: ServerResponse, outgoing: ClientRequest): void {
+function receive(
+  answer: IncomingMessage,
+  outgoing: ClientRequest,
+  { response, headersBack = responseHeaders }: ForwardOptions,
+): void {
   try {
-    response.writeHead(
-      answer.statusCode ?? 502,
-      answer.statusMessage ?? '',
-      responseHeaders(answer.rawHeaders),
-    )
+    response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', headersBack(answer.rawHeaders))
     // Not `flushHeaders`: that writes fields as UTF-8, and bytes above 0x7f would change.
     response.write(NO_BYTES)
   } catch (error) {

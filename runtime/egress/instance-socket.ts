@@ -7,20 +7,23 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
-import { answerError } from './answer.ts'
+import { answerError, asEgressError } from './answer.ts'
 import { ConnectionPool } from './connection-pool.ts'
 import { Connections } from './connections.ts'
-import { destinationOf, type Destination } from './destination.ts'
-import type { DialContext } from './dial.ts'
+import { destinationOf, placeOf, type Destination } from './destination.ts'
+import { dial, type DialContext } from './dial.ts'
 import type { EgressLimits } from './egress-limits.ts'
 import { forwardRequest } from './forward.ts'
 import { checkReach } from './function-rule.ts'
+import { requestHeaders } from './headers.ts'
 import { Resolver, type Lookup } from './resolve.ts'
 import type { Origin, Rules } from './rules.ts'
+import { readServiceCall, serviceNamed, type ServiceCall } from './service-call.ts'
+import { ServiceDoor } from './service-door.ts'
 import { SubrequestBudget } from './subrequest-budget.ts'
 import { parseAuthority, parseTarget, withoutTrailingDot, type Target } from './target.ts'
 import type { FunctionTraffic } from './traffic.ts'
-import { responseOn, tunnelTcp, tunnelWebSocket } from './tunnel.ts'
+import { responseOn, tunnelTcp, tunnelWebSocket, type TunnelOptions } from './tunnel.ts'
 
 export interface InstanceSocketOptions {
   readonly id: string
@@ -28,12 +31,16 @@ export interface InstanceSocketOptions {
   readonly uid: number
   readonly limits: EgressLimits
   readonly lookup: Lookup
+  /** Where functions are called by name. */
+  readonly innerDoorPath: string
   readonly rules: () => Rules
   readonly trafficOf: (functionName: string) => FunctionTraffic
   /** An agent is there, which passes the router's reports on. */
   readonly isWatched: boolean
   /** Of an instance that has been claimed already. */
   readonly functionName: string | undefined
+  /** Functions that it may call. */
+  readonly services: readonly string[] | undefined
   readonly onRefused: (refusal: { id: string; functionName: string; message: string }) => void
 }
 
@@ -46,13 +53,20 @@ interface Asked {
   readonly answer: (error: IsolaError) => void
 }
 
+/** Where a request goes. */
+type Way =
+  | { readonly type: 'outside'; readonly target: Target; readonly destination: Destination }
+  | { readonly type: 'service'; readonly call: ServiceCall }
+
 export class InstanceSocket {
   readonly budget: SubrequestBudget
   #functionName: string | undefined
+  #services: readonly string[] = []
   #traffic: FunctionTraffic | undefined
   readonly #options: InstanceSocketOptions
   readonly #server: Server
   readonly #pool: ConnectionPool
+  readonly #door: ServiceDoor
   readonly #dialContext: DialContext
   /** The instance's own connections, tunnels included. */
   readonly #callers = new Set<Socket>()
@@ -60,7 +74,7 @@ export class InstanceSocket {
   #inode: string | undefined
 
   constructor(options: InstanceSocketOptions) {
-    const { limits, lookup, rules, functionName, isWatched } = options
+    const { limits, lookup, rules, functionName, services, isWatched } = options
     this.#options = options
     this.#dialContext = {
       resolver: new Resolver({
@@ -84,8 +98,9 @@ export class InstanceSocket {
       isWatched,
       isNew: functionName === undefined,
     })
-    if (functionName !== undefined) this.assign(functionName)
+    if (functionName !== undefined) this.assign(functionName, services)
     this.#pool = new ConnectionPool(this.#dialContext, limits)
+    this.#door = new ServiceDoor(options.innerDoorPath, limits)
     this.#server = this.#makeServer()
   }
 
@@ -93,9 +108,14 @@ export class InstanceSocket {
     return this.#functionName
   }
 
+  get services(): readonly string[] {
+    return this.#services
+  }
+
   /** A version has claimed the instance; until then every request is refused. */
-  assign(functionName: string): void {
+  assign(functionName: string, services: readonly string[] = []): void {
     this.countBytes()
+    this.#services = services
     this.#functionName = functionName
     this.#traffic = this.#options.trafficOf(functionName)
   }
@@ -144,6 +164,7 @@ export class InstanceSocket {
     this.#server.close()
     for (const socket of this.#callers) socket.destroy()
     this.#pool.destroy()
+    this.#door.destroy()
     this.#dialContext.connections.destroy()
     this.budget.close()
   }
@@ -176,20 +197,23 @@ export class InstanceSocket {
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
     response.sendDate = false
     const answer = (error: IsolaError): void => answerError(response, error)
-    this.#admit({ kind: 'http', request, leaving: response, answer }, (target, destination) => {
-      const { limits } = this.#options
+    this.#admit({ kind: 'http', request, leaving: response, answer }, (way) => {
+      const { idleTimeoutMs, idleConnectionsPerInstanceMax } = this.#options.limits
+      const common = { request, response, idleTimeoutMs, onError: this.#onError }
+      if (way.type === 'service') {
+        forwardRequest({ ...common, ...this.#door.sending(way.call) })
+        return
+      }
       // The request at hand is open and has no connection yet.
       const idle = this.#dialContext.connections.size - (this.#openRequests - 1)
-      if (idle > limits.idleConnectionsPerInstanceMax) this.#pool.recycle()
+      if (idle > idleConnectionsPerInstanceMax) this.#pool.recycle()
+      const { destination, target } = way
+      const headers = requestHeaders(request.rawHeaders, destination.authority)
       forwardRequest({
-        request,
-        response,
-        destination,
-        authority: destination.authority,
-        path: target.path,
-        pool: this.#pool,
-        idleTimeoutMs: limits.idleTimeoutMs,
-        onError: this.#onError,
+        ...common,
+        send: (method, framing) =>
+          this.#pool.request({ destination, method, path: target.path, headers: [...headers, ...framing] }),
+        toError: (error) => asEgressError(error, placeOf(destination.hostname, destination.port)),
       })
     })
   }
@@ -208,39 +232,54 @@ export class InstanceSocket {
       )
       return
     }
-    this.#admit({ kind: 'http', request, leaving: socket, answer }, ({ path }, destination) => {
-      const { authority } = destination
-      void tunnelWebSocket({ ...this.#tunnel(request, socket, head), destination, authority, path })
+    this.#admit({ kind: 'http', request, leaving: socket, answer }, (way) => {
+      const common = this.#tunnel(request, socket, head)
+      if (way.type === 'service') {
+        void tunnelWebSocket({ ...common, ...this.#door.tunnelling(way.call) })
+        return
+      }
+      const { destination, target } = way
+      void tunnelWebSocket({
+        ...common,
+        ...this.#dialling(destination),
+        headers: requestHeaders(request.rawHeaders, destination.authority),
+        secure: destination.secure,
+        path: target.path,
+      })
     })
   }
 
   #onConnect(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
     const answer = (error: IsolaError): void => answerError(responseOn(request, socket), error)
-    this.#admit({ kind: 'tcp', request, leaving: socket, answer }, (_target, destination) => {
-      void tunnelTcp({ ...this.#tunnel(request, socket, head), destination })
+    this.#admit({ kind: 'tcp', request, leaving: socket, answer }, (way) => {
+      if (way.type === 'service') return
+      void tunnelTcp({ ...this.#tunnel(request, socket, head), ...this.#dialling(way.destination) })
     })
   }
 
   #tunnel(request: IncomingMessage, socket: Duplex, head: Buffer) {
     const { limits } = this.#options
-    return { request, socket, head, limits, dialContext: this.#dialContext, onError: this.#onError }
+    return { request, socket, head, limits, onError: this.#onError }
+  }
+
+  #dialling({ hostname, port, tlsName, trusted }: Destination): Pick<TunnelOptions, 'connect' | 'toError'> {
+    return {
+      connect: ({ secure, allowHalfOpen }) =>
+        dial(
+          { hostname, port, tlsName: secure ? tlsName : undefined, trusted, allowHalfOpen },
+          this.#dialContext,
+        ),
+      toError: (error) => asEgressError(error, placeOf(hostname, port)),
+    }
   }
 
   /** Counts the request in, finds its way and calls `go`, at once or when its budget is known; or answers why not. */
-  #admit(asked: Asked, go: (target: Target, destination: Destination) => void): void {
-    const { request, kind, leaving } = asked
-    let target: Target
-    let destination: Destination
+  #admit(asked: Asked, go: (way: Way) => void): void {
+    const { leaving } = asked
+    let way: Way
     try {
-      const functionName = this.#checkAllowance()
-      target = kind === 'tcp' ? parseAuthority(request.url ?? '') : parseTarget(request.url ?? '')
-      const rules = this.#options.rules()
-      // Origins are for HTTP: a TCP connection goes where it says.
-      const origin = kind === 'tcp' ? undefined : originOf(rules, functionName, target)
-      destination = destinationOf(target, origin)
-      // An origin is the operator's own word on where the function goes.
-      if (origin === undefined) checkReach(rules.ruleFor(functionName), { ...target, functionName })
+      way = this.#findWay(asked, this.#checkAllowance())
     } catch (error) {
       this.#refuse(asked, error)
       return
@@ -250,15 +289,30 @@ export class InstanceSocket {
       this.#openRequests -= 1
     })
     const taken = this.budget.take()
-    if (taken === 'taken') go(target, destination)
+    if (taken === 'taken') go(way)
     else if (taken === 'never') this.#refuse(asked, this.#overBudget())
     else {
       const held = this.budget.hold((isAllowed) => {
-        if (isAllowed) go(target, destination)
+        if (isAllowed) go(way)
         else this.#refuse(asked, this.#overBudget())
       })
       leaving.once('close', () => this.budget.giveUp(held))
     }
+  }
+
+  #findWay({ kind, request }: Asked, functionName: string): Way {
+    const service = serviceNamed(request)
+    if (service !== undefined) {
+      const asked = { kind, request, service, functionName, services: this.#services }
+      return { type: 'service', call: readServiceCall(asked, this.#options.limits) }
+    }
+    const target = kind === 'tcp' ? parseAuthority(request.url ?? '') : parseTarget(request.url ?? '')
+    const rules = this.#options.rules()
+    // Origins are for HTTP: a TCP connection goes where it says.
+    const origin = kind === 'tcp' ? undefined : originOf(rules, functionName, target)
+    // An origin is the operator's own word on where the function goes.
+    if (origin === undefined) checkReach(rules.ruleFor(functionName), { ...target, functionName })
+    return { type: 'outside', target, destination: destinationOf(target, origin) }
   }
 
   #checkAllowance(): string {
@@ -297,12 +351,14 @@ export class InstanceSocket {
   }
 
   readonly #onError = (error: IsolaError): void => {
-    if (error.code !== 'egress_refused' && error.code !== 'subrequest_limit_exceeded') return
+    if (!REFUSALS.has(error.code)) return
     if (this.#traffic !== undefined) this.#traffic.refused += 1
     const { id, onRefused } = this.#options
     onRefused({ id, functionName: this.#functionName ?? '', message: error.message })
   }
 }
+
+const REFUSALS = new Set<string>(['egress_refused', 'subrequest_limit_exceeded', 'loop_detected'])
 
 function originOf(rules: Rules, functionName: string, { hostname, path }: Target): Origin | undefined {
   return rules.originFor(functionName, withoutTrailingDot(hostname), path.split('?', 1)[0] ?? '/')

@@ -1,8 +1,10 @@
 import { lookup } from 'node:dns/promises'
 import { lstatSync, renameSync, unlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EGRESS_LIMITS } from '../../sdk/model/limits.ts'
 import { listenForChannels, openChannel, type Channel } from '../pool/channel.ts'
+import { INNER_DOOR_SOCKET } from '../pool/inner-door.ts'
 import type { AgentToEgress, EgressToAgent } from '../pool/wire.ts'
 import { EgressProxy } from './egress-proxy.ts'
 
@@ -17,6 +19,7 @@ let agent: Channel<EgressToAgent> | undefined
 const report = (message: string): void => void process.stderr.write(`egress: ${message}\n`)
 const proxy = new EgressProxy({
   lookup: (hostname) => lookup(hostname, { all: true }),
+  innerDoorPath: join(dirname(controlPath), INNER_DOOR_SOCKET),
   send: (message) => void agent?.send(message),
   onProblem: report,
 })

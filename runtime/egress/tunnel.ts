@@ -2,19 +2,21 @@ import { request as httpRequest, ServerResponse, type IncomingMessage } from 'no
 import type { Socket } from 'node:net'
 import { pipeline, type Duplex } from 'node:stream'
 import { type IsolaError } from '../../sdk/model/errors.ts'
-import { answerError, asEgressError } from './answer.ts'
-import { placeOf, type Destination } from './destination.ts'
-import { dial, type DialContext } from './dial.ts'
+import { answerError } from './answer.ts'
 import type { EgressLimits } from './egress-limits.ts'
-import { requestHeaders, responseHeaders } from './headers.ts'
+import { responseHeaders } from './headers.ts'
 
 export interface TunnelOptions {
   readonly request: IncomingMessage
   /** The instance's side, and what was read of it beyond the head. */
   readonly socket: Duplex
   readonly head: Buffer
-  readonly destination: Destination
-  readonly dialContext: DialContext
+  readonly connect: (options: {
+    readonly secure: boolean
+    readonly allowHalfOpen: boolean
+  }) => Promise<Socket>
+  /** What went wrong, as one of our errors. */
+  readonly toError: (error: unknown) => IsolaError
   readonly limits: EgressLimits
   readonly onError: (error: IsolaError) => void
 }
@@ -31,26 +33,28 @@ export async function tunnelTcp(options: TunnelOptions): Promise<void> {
 
 /** A WebSocket handshake, passed on; a server that does not switch is answered for as for any request. */
 export async function tunnelWebSocket(
-  options: TunnelOptions & { readonly authority: string; readonly path: string },
+  options: TunnelOptions & {
+    readonly path: string
+    readonly secure: boolean
+    /** Those of the connection come to them. */
+    readonly headers: readonly string[]
+    /** Fields of the answer as they go to the function. @default all but those of the connection */
+    readonly headersBack?: (raw: readonly string[]) => string[]
+  },
 ): Promise<void> {
-  const { request, socket, head, destination, authority, path, limits, onError } = options
-  const upstream = await open(options, { secure: destination.secure, allowHalfOpen: false })
+  const { request, socket, head, path, secure, limits, toError, onError } = options
+  const { headersBack = responseHeaders } = options
+  const upstream = await open(options, { secure, allowHalfOpen: false })
   if (upstream === undefined) return
   const outgoing = httpRequest({
     createConnection: () => upstream,
     path,
     maxHeaderSize: limits.headBytesMax,
-    headers: [
-      ...requestHeaders(request.rawHeaders, authority),
-      'Connection',
-      'Upgrade',
-      'Upgrade',
-      'websocket',
-    ],
+    headers: [...options.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
   })
   let response: ServerResponse | undefined
   outgoing.on('upgrade', (answer, _socket, answerHead) => {
-    const fields = ['Connection', 'Upgrade', 'Upgrade', 'websocket', ...responseHeaders(answer.rawHeaders)]
+    const fields = ['Connection', 'Upgrade', 'Upgrade', 'websocket', ...headersBack(answer.rawHeaders)]
     let text = `HTTP/1.1 101 ${answer.statusMessage ?? ''}\r\n`
     for (let index = 0; index < fields.length; index += 2)
       text += `${fields[index]}: ${fields[index + 1]}\r\n`
@@ -62,11 +66,7 @@ export async function tunnelWebSocket(
   outgoing.on('response', (answer) => {
     response = responseOn(request, socket)
     try {
-      response.writeHead(
-        answer.statusCode ?? 502,
-        answer.statusMessage ?? '',
-        responseHeaders(answer.rawHeaders),
-      )
+      response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', headersBack(answer.rawHeaders))
     } catch (error) {
       answer.destroy(error as Error)
       return
@@ -74,7 +74,7 @@ export async function tunnelWebSocket(
     pipeline(answer, response, () => upstream.destroy())
   })
   outgoing.on('error', (error) => {
-    const failure = asEgressError(error, placeOf(destination.hostname, destination.port))
+    const failure = toError(error)
     onError(failure)
     answerError((response ??= responseOn(request, socket)), failure)
   })
@@ -97,21 +97,19 @@ export function responseOn(request: IncomingMessage, socket: Duplex): ServerResp
 
 /** Dials for a tunnel; `undefined` when that failed and was answered, or nobody waits any more. */
 async function open(
-  { request, socket, destination, dialContext, limits, onError }: TunnelOptions,
-  { secure, allowHalfOpen }: { secure: boolean; allowHalfOpen: boolean },
+  { request, socket, connect, toError, limits, onError }: TunnelOptions,
+  way: { secure: boolean; allowHalfOpen: boolean },
 ): Promise<Socket | undefined> {
-  const { hostname, port, trusted } = destination
-  const tlsName = secure ? destination.tlsName : undefined
   const { tunnelIdleTimeoutMs } = limits
   try {
-    const upstream = await dial({ hostname, port, tlsName, trusted, allowHalfOpen }, dialContext)
+    const upstream = await connect(way)
     upstream.setTimeout(tunnelIdleTimeoutMs, () => {
       upstream.destroy(new Error(`no byte moved in ${tunnelIdleTimeoutMs} ms`))
     })
     if (!socket.destroyed) return upstream
     upstream.destroy()
   } catch (error) {
-    const failure = asEgressError(error, placeOf(hostname, port))
+    const failure = toError(error)
     onError(failure)
     answerError(responseOn(request, socket), failure)
   }

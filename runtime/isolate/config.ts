@@ -9,11 +9,14 @@ import { readFileSync } from 'node:fs'
 import { Message, utils } from 'capnp-es'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
-import type { Binding, WorkerVersion, WorkerContent } from '../../sdk/model/function.ts'
+import { servicesOf, type Binding, type WorkerVersion, type WorkerContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
+import { SERVICE_HEADERS } from '../pool/inner-door.ts'
 import {
   Config,
+  type HttpOptions,
   HttpOptions_Style,
+  type Service,
   type Worker,
   type Worker_Binding,
   type Worker_Module,
@@ -61,16 +64,23 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   message.allocateSegment(messageBytesMax(modules, options))
   const config = message.initRoot(Config)
 
-  const services = config._initServices(2)
+  const called = servicesOf(content)
+  const services = config._initServices(2 + called.length)
   const service = services.get(0)
   service.name = 'function'
   setWorker(service._initWorker(), content, modules)
   const egress = services.get(1)
   // Named like the service that workerd makes by itself: that one would open every CA file of the machine, and there is none in the sandbox.
   egress.name = 'internet'
-  const external = egress._initExternal()
-  external.address = `unix:${options.socketDirectory}/${INSTANCE_SOCKETS.egress}`
-  external._initHttp().style = HttpOptions_Style.PROXY
+  initEgress(egress, options)
+  for (const [index, functionName] of called.entries()) {
+    const service = services.get(2 + index)
+    service.name = serviceName(functionName)
+    // The proxy asks whether the function may: what stands in a header, it could also write itself.
+    const header = initEgress(service, options)._initInjectRequestHeaders(1).get(0)
+    header.name = SERVICE_HEADERS.service
+    header.value = functionName
+  }
 
   const sockets = config._initSockets(2)
   for (const [index, name] of (['http', 'control'] as const).entries()) {
@@ -96,6 +106,18 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   return new Uint8Array(message.toArrayBuffer())
 }
 
+function initEgress(service: Service, { socketDirectory }: ConfigOptions): HttpOptions {
+  const external = service._initExternal()
+  external.address = `unix:${socketDirectory}/${INSTANCE_SOCKETS.egress}`
+  const http = external._initHttp()
+  http.style = HttpOptions_Style.PROXY
+  return http
+}
+
+function serviceName(functionName: string): string {
+  return `service:${functionName}`
+}
+
 const ENTRY_MODULE = `${RESERVED_MODULE_PREFIX}entry.js`
 const CONTROL_ENTRYPOINT = `${RESERVED_MODULE_PREFIX}control`
 /** Flags that bring `node:async_hooks`, which the guest follows requests with, and the one that forbids it. */
@@ -107,6 +129,7 @@ const GUEST = {
   prelude: readGuest('prelude'),
   handlers: readGuest('handlers'),
   memory: readGuest('memory'),
+  calls: readGuest('calls'),
   requests: readGuest('requests'),
   requestsUntracked: readGuest('requests-untracked'),
 }
@@ -127,6 +150,7 @@ export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mai
     { name: `${RESERVED_MODULE_PREFIX}prelude.js`, kind: 'esm', body: GUEST.prelude },
     { name: `${RESERVED_MODULE_PREFIX}handlers.js`, kind: 'esm', body: GUEST.handlers },
     { name: `${RESERVED_MODULE_PREFIX}memory.js`, kind: 'esm', body: GUEST.memory },
+    { name: `${RESERVED_MODULE_PREFIX}calls.js`, kind: 'esm', body: GUEST.calls },
     {
       name: `${RESERVED_MODULE_PREFIX}requests.js`,
       kind: 'esm',
@@ -201,6 +225,9 @@ function setBinding(target: Worker_Binding, binding: Binding): void {
       return
     case 'json':
       target.json = JSON.stringify(binding.json)
+      return
+    case 'service':
+      target._initService().name = serviceName(binding.functionName)
   }
 }
 
@@ -210,9 +237,11 @@ function setTexts(target: { set(index: number, value: string): void }, values: r
 
 /** An upper bound: bytes of what may be long, and room for the words around it. Untouched room costs nothing. */
 function messageBytesMax(modules: readonly NamedBody[], options: ConfigOptions): number {
+  const { bindings } = options.version.content
   let bytes = 64 * 1024 + 8 * options.socketDirectory.length
+  bytes += bindings.length * (options.socketDirectory.length + 512)
   for (const { name, body } of modules) bytes += body.length + 3 * name.length + 64
-  for (const binding of options.version.content.bindings) bytes += 3 * JSON.stringify(binding).length + 128
+  for (const binding of bindings) bytes += 3 * JSON.stringify(binding).length + 128
   for (const flag of options.version.content.compatibilityFlags) bytes += 3 * flag.length + 16
   return bytes + (8 - (bytes % 8))
 }

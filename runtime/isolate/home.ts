@@ -18,7 +18,8 @@ import { openInstanceLogs, type InstanceLogs } from './instance-logs.ts'
 /** The way out of an instance. Listening on what is listened on already changes nothing. */
 export interface EgressPort {
   listen(socket: { readonly id: string; readonly socketPath: string; readonly uid: number }): Promise<void>
-  assign(id: string, functionName: string): void
+  /** `services`: functions that it may call by a service binding. */
+  assign(id: string, functionName: string, services: readonly string[]): void
   close(id: string): void
 }
 

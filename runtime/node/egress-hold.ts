@@ -11,6 +11,7 @@ interface HeldSocket {
   readonly socketPath: string
   readonly uid: number
   functionName?: string
+  services?: readonly string[]
 }
 
 export type EgressTraffic = Omit<Extract<EgressToAgent, { type: 'traffic' }>, 'type'>
@@ -110,10 +111,11 @@ export class EgressHold {
     })
   }
 
-  assign(id: string, functionName: string): void {
+  /** `services`: functions that it may call by a service binding. */
+  assign(id: string, functionName: string, services: readonly string[]): void {
     const socket = this.#socketById.get(id)
-    if (socket !== undefined) socket.functionName = functionName
-    this.link.send({ type: 'assign', id, functionName })
+    if (socket !== undefined) Object.assign(socket, { functionName, services })
+    this.link.send({ type: 'assign', id, functionName, services })
   }
 
   close(id: string): void {

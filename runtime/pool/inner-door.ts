@@ -14,7 +14,7 @@ export const INNER_DOOR_HEADERS = {
   functionName: 'isola-function',
   /** Request: one of its versions by its whole id. Absent: whatever the deployment says. */
   versionId: 'isola-version',
-  /** Answer: an `ErrorCode`, where it is the router that answers. */
+  /** Answer: an `ErrorCode`, where the router or the Lambda process answers because the function did not. */
   error: 'isola-error',
 } as const
 
@@ -47,7 +47,7 @@ export interface InvocationAnswer {
   readonly status: number
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
-  /** Set where the router answers because the function did not. The body is then an `ErrorBody`. */
+  /** Set where the router or the Lambda process answers because the function did not. The body is then an `ErrorBody`. */
   readonly error: ErrorCode | undefined
   /** Set where the function failed by its own words: `Unhandled`. */
   readonly functionError: string | undefined
@@ -56,7 +56,10 @@ export interface InvocationAnswer {
 }
 
 export interface Invoker {
-  /** Throws `node_unreachable` where no router answers; and whatever `signal` was aborted with. */
+  /**
+   * Throws `node_unreachable` where no router answers, `instance_crashed` where the connection broke before an answer
+   * came, and whatever `signal` was aborted with.
+   */
   invoke(invocation: Invocation): Promise<InvocationAnswer>
   close(): void
 }

@@ -122,7 +122,13 @@ export interface VersionLoad {
 export type AgentToEgress =
   /** Accept connections of this instance on `socketPath` (owned by `uid`), once assigned. Answered by `listening`. */
   | { readonly type: 'listen'; readonly id: string; readonly socketPath: string; readonly uid: number }
-  | { readonly type: 'assign'; readonly id: string; readonly functionName: string }
+  /** `services`: functions that it may call by a service binding. */
+  | {
+      readonly type: 'assign'
+      readonly id: string
+      readonly functionName: string
+      readonly services?: readonly string[]
+    }
   | { readonly type: 'close'; readonly id: string }
   /** All sockets there should be, after (re)connecting: any other is closed. */
   | {
@@ -132,6 +138,7 @@ export type AgentToEgress =
         readonly socketPath: string
         readonly uid: number
         readonly functionName?: string
+        readonly services?: readonly string[]
       }[]
     }
   /** Replaces all rules. */

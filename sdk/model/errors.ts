@@ -50,6 +50,8 @@ export const ERRORS = {
   subrequest_limit_exceeded: { status: 429, fault: 'user' },
   egress_refused: { status: 403, fault: 'user' },
   egress_failed: { status: 502, fault: 'user' },
+  /** Functions that call each other in a circle. */
+  loop_detected: { status: 508, fault: 'user' },
   // Bundler and configuration.
   config_not_found: { status: 400, fault: 'user' },
   config_invalid: { status: 400, fault: 'user' },

@@ -183,6 +183,8 @@ export const CONTAINER_LIMITS = {
   imageBytesMax: 10 * 1024 * MIB,
   buildTimeoutMs: 1_800_000,
   initTimeoutMs: 10_000,
+  /** What a new container is expected to take until it is measured, MiB: an idle node runtime takes 20 to 40. */
+  reserveMib: 48,
   pidsMax: 256,
   openFilesMax: 1_024,
 } as const
@@ -350,6 +352,8 @@ export const EGRESS_LIMITS = {
   /** A request beyond what the reports allow so far waits for so many more of them, and this long, before it is refused. */
   subrequestHoldReportsMax: 3,
   subrequestHoldMs: 1_000,
+  /** Calls of functions by functions that lead to one another; the next is refused, since it is probably a circle. */
+  serviceDepthMax: 16,
   /** How often the agent is told what went through. */
   trafficReportMs: 1_000,
   /** Functions whose sums are kept; beyond it those without an instance are forgotten, the oldest first. */

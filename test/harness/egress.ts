@@ -45,6 +45,7 @@ export async function startEgress(
   const proxy = new EgressProxy({
     lookup: options.lookup ?? everythingIsLocal,
     send: (message) => void sent.push(message),
+    innerDoorPath: join(directory, 'invoke.sock'),
     onProblem: (message) => void problems.push(message),
     limits: { ...EGRESS_LIMITS, ...options.limits },
   })

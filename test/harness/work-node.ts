@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { createClient, type ControlClient } from '../../sdk/client/client.ts'
 import type { DeployResult } from '../../sdk/model/control.ts'
-import type { VersionLimits } from '../../sdk/model/function.ts'
+import type { Binding, VersionLimits } from '../../sdk/model/function.ts'
 import type { NodeStatus, ProcessStatus } from '../../sdk/model/node-status.ts'
 import type { Policy } from '../../sdk/model/policy.ts'
 import { startTestNode, type TestNode, type TestNodeOptions, type TestRequest } from './node.ts'
@@ -31,6 +31,7 @@ export interface DeployOptions {
   readonly limits?: Partial<VersionLimits>
   readonly policy?: Partial<Policy>
   readonly previewHosts?: boolean
+  readonly bindings?: readonly Binding[]
 }
 
 export interface Answer {
@@ -76,7 +77,7 @@ function withWork(node: TestNode): WorkNode {
         },
         {
           kind: 'worker',
-          bindings: [],
+          bindings: deploy.bindings ?? [],
           compatibilityDate: '2026-11-01',
           compatibilityFlags: [],
           routes: [],

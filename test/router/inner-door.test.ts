@@ -172,8 +172,7 @@ describe('the inner door', () => {
 
     const inside = await askInside(router, { headers: { 'isola-function': 'hello' } })
     expect(inside.headers['isola-function-error']).toBe('Unhandled')
-    // That one is the router's alone to say.
-    expect(inside.headers['isola-error']).toBeUndefined()
+    expect(inside.headers['isola-error']).toBe('x')
   })
 
   test('its requests are counted and logged like any, with the host as it was given', async () => {

@@ -8,9 +8,10 @@
  * objects), and a class is constructed as itself (`this.constructor`, `super`, RPC methods).
  */
 import { WorkerEntrypoint } from 'cloudflare:workers'
+import { watchCalls } from './__isola_calls.js'
 import { collect, collectEvery, countRequest } from './__isola_memory.js'
 import { logException } from './__isola_prelude.js'
-import { requests } from './__isola_requests.js'
+import { depths, requests } from './__isola_requests.js'
 
 const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect
 const NativeResponse = Response
@@ -104,7 +105,7 @@ function wrapClass(Exported) {
         watch(ctx)
         const instance = construct(Exported, [ctx, env])
         if (typeof instance.fetch === 'function') {
-          const value = guard('fetch', instance.fetch, instance, ctx)
+          const value = guard('fetch', instance.fetch, instance, { ctx, env })
           defineProperty(instance, 'fetch', { value, configurable: true, writable: true })
         }
         return instance
@@ -114,8 +115,8 @@ function wrapClass(Exported) {
   return Wrapped
 }
 
-/** The handler, watched. `ownContext`: that of a class, whose handlers are not given it. */
-function guard(name, handler, self, ownContext) {
+/** The handler, watched. `own`: context and bindings of a class, whose handlers are not given them. */
+function guard(name, handler, self, own) {
   if (name !== 'fetch') {
     return (...values) => {
       watch(values[2])
@@ -123,17 +124,15 @@ function guard(name, handler, self, ownContext) {
     }
   }
   return (...values) => {
-    const ctx = ownContext ?? values[2]
+    const ctx = own === undefined ? values[2] : own.ctx
     countRequest(getHeader(values[0].headers, 'content-length'))
     watch(ctx)
-    return requests.run(
-      getHeader(values[0].headers, 'x-request-id') ?? undefined,
-      answer,
-      handler,
-      self,
-      values,
-      ctx,
-    )
+    const { headers } = values[0]
+    const id = getHeader(headers, 'x-request-id') ?? undefined
+    const depth = getHeader(headers, 'isola-depth')
+    if (depth === null) return requests.run(id, answer, handler, self, values, ctx)
+    watchCalls(own === undefined ? values[1] : own.env)
+    return depths.run(depth, () => requests.run(id, answer, handler, self, values, ctx))
   }
 }
 

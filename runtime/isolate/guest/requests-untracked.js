@@ -3,3 +3,5 @@ export const requests = {
   getStore() {},
   run: (_id, callback, ...values) => callback(...values),
 }
+
+export const depths = requests
