@@ -80,6 +80,7 @@ export async function startRuntimeApi(socketPath: string): Promise<RuntimeApi> {
   }
   const handle = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const path = incoming.url ?? ''
+    if (path === '/2018-06-01/ping') return void outgoing.end('pong')
     if (path === '/isola/claim') {
       claimPoll = outgoing
       claimAsked.resolve()

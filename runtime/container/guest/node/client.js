@@ -64,7 +64,7 @@ state.isStarting = false
 await runInvocations({ api, handler, state })
 
 async function claimFunction() {
-  await warmLoader()
+  await Promise.all([warmLoader(), api.warm()])
   return api.claim()
 }
 
