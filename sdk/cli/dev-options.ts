@@ -43,9 +43,41 @@ export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.main
         ...instanceModules(),
         ...bundle.modules.flatMap(moduleDefinition),
       ],
-      bindings: Object.fromEntries(config.bindings.map(bindingEntry)),
+      bindings: Object.fromEntries(config.bindings.flatMap(variableEntry)),
+      serviceBindings: Object.fromEntries(
+        config.bindings.flatMap((binding) =>
+          binding.type === 'service' ? [[binding.name, workerOf(binding.functionName, config)]] : [],
+        ),
+      ),
     },
+    ...absentWorkers(config),
   ]
+}
+
+/** Which worker a service binding stands for: of functions, only the one at hand is here. */
+function workerOf(functionName: string, config: BuiltFunction['config']): string {
+  return functionName === config.functionName ? functionName : `__isola_absent_${functionName}`
+}
+
+/** In the place of functions that the one at hand calls: each answers that it is not here. */
+function absentWorkers(config: BuiltFunction['config']): WorkerOptions[] {
+  const called = config.bindings.flatMap((binding) =>
+    binding.type === 'service' ? [binding.functionName] : [],
+  )
+  return [...new Set(called)]
+    .filter((name) => name !== config.functionName)
+    .map((name) => {
+      const message = `function "${name}" is not here: isola dev runs one function, deploy both to a node ("isola up") to see them together`
+      const body = JSON.stringify({ error: { code: 'function_not_found', message, requestId: '' } })
+      const init = { status: 404, headers: { 'content-type': 'application/json' } }
+      const contents = `export default { fetch: () => new Response(${JSON.stringify(body)}, ${JSON.stringify(init)}) }`
+      return {
+        name: workerOf(name, config),
+        compatibilityDate: config.compatibilityDate,
+        modulesRoot: '.',
+        modules: [{ type: 'ESModule', path: 'absent.js', contents }],
+      }
+    })
 }
 
 /** The modules that instances have around the function, whichever there are. */
@@ -102,6 +134,7 @@ function moduleDefinition({ name, kind, body }: Module): ModuleDefinition[] {
   }
 }
 
-function bindingEntry(binding: Binding): [string, never] {
-  return [binding.name, (binding.type === 'text' ? binding.text : binding.json) as never]
+function variableEntry(binding: Binding): [string, never][] {
+  if (binding.type === 'service') return []
+  return [[binding.name, (binding.type === 'text' ? binding.text : binding.json) as never]]
 }

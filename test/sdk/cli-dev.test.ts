@@ -81,6 +81,35 @@ function childrenOf(pid: number): number[] {
 }
 
 describe('isola dev', () => {
+  test('a service binding to the function itself works, and one to another says that it is not here', async () => {
+    writeFileSync(
+      join(directory, 'wrangler.json'),
+      JSON.stringify({
+        name: 'd',
+        main: 'index.ts',
+        compatibility_date: '2026-11-01',
+        services: [
+          { binding: 'SELF', service: 'd' },
+          { binding: 'STOCK', service: 'stock' },
+        ],
+      }),
+    )
+    write(`export default { fetch: (request, env) => new URL(request.url).pathname === '/inner'
+      ? new Response('itself')
+      : env[request.headers.get('x-binding')].fetch('http://any.host/inner') }`)
+    const { url } = await startDev()
+    const ask = (binding: string): Promise<Response> => fetch(url, { headers: { 'x-binding': binding } })
+    expect(await (await ask('SELF')).text()).toBe('itself')
+    const absent = await ask('STOCK')
+    expect(absent.status).toBe(404)
+    expect(await absent.json()).toMatchObject({
+      error: {
+        code: 'function_not_found',
+        message: expect.stringContaining('"stock" is not here') as string,
+      },
+    })
+  })
+
   test('answers as the function, reloads on a change, and ends with nothing left on Ctrl-C', async () => {
     write(answering('first'))
     const dev = await startDev()

@@ -50,7 +50,6 @@ describe('fields that isola cannot honour', () => {
     ['secrets', { required: ['S'] }, '"S"'],
     ['secrets_store_secrets', [entry], 'binding "B"'],
     ['send_email', [{ name: 'B' }], 'binding "B"'],
-    ['services', [{ ...entry, service: 's' }], 'binding "B"'],
     ['site', { bucket: './public' }, './public'],
     ['stream', entry, 'binding "B"'],
     ['streaming_tail_consumers', [{ service: 's' }], 'service "s"'],
@@ -138,7 +137,7 @@ describe('fields that isola cannot honour', () => {
       (
         '$schema env name main compatibility_date compatibility_flags route routes workers_dev preview_urls limits no_bundle ' +
         'find_additional_modules base_dir preserve_file_names rules minify keep_names tsconfig jsx_factory jsx_fragment ' +
-        'upload_source_maps build vars define alias'
+        'upload_source_maps build vars services define alias'
       ).split(' '),
     )
     const told = new Set([...BINDINGS, ...HARMLESS].map(([field]) => field))

@@ -9,6 +9,7 @@ import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
 import { formatWarning, howToGive, problemsError, showField, type Problem } from '../../sdk/config/problem.ts'
 import { readRoutes } from './routes.ts'
+import { readServices } from './services.ts'
 import { CONFIG_SHAPE } from './schema.ts'
 import { checkSupport } from './support.ts'
 import { isFileSync } from '../../sdk/config/read-document.ts'
@@ -71,9 +72,10 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const main = options.main === undefined ? fields.main : resolve(options.directory, options.main)
   problems.push(...checkMain(main, { projectDirectory, chosen, document }))
   const variables = readVariables(fields.vars, pathOf('vars'))
+  const services = readServices(chosen)
   const routes = readRoutes(chosen)
   const support = checkSupport(fields, pathOf)
-  problems.push(...variables.problems, ...routes.problems, ...support.problems)
+  problems.push(...variables.problems, ...services.problems, ...routes.problems, ...support.problems)
   if (problems.length > 0 || name === undefined || main === undefined || compatibilityDate === undefined) {
     throw problemsError(problems, document)
   }
@@ -89,7 +91,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     projectDirectory,
     functionName: name,
     build: build.options,
-    bindings: variables.bindings,
+    bindings: [...variables.bindings, ...services.bindings],
     compatibilityDate,
     compatibilityFlags: fields.compatibility_flags ?? [],
     limits: fields.limits?.cpu_ms === undefined ? {} : { cpuMs: fields.limits.cpu_ms },

@@ -25,6 +25,15 @@ const rule = z.strictObject({
   fallthrough: z.boolean().optional(),
 })
 
+const service = z.strictObject({
+  binding: z.string().min(1),
+  service: z.string(),
+  entrypoint: z.string().optional(),
+  environment: z.string().optional(),
+  props: unread.optional(),
+  remote: z.boolean().optional(),
+})
+
 /** Fields that a named environment takes from the top level where it has none of its own. */
 const inheritable = {
   name: z.string().describe('Name of the function: becomes a host name.'),
@@ -105,7 +114,11 @@ const nonInheritable = {
   secrets: unread,
   secrets_store_secrets: unread,
   send_email: unread,
-  services: unread,
+  services: z
+    .array(service)
+    .describe(
+      'Other functions to call with `env.<binding>.fetch()`: {"binding": "STOCK", "service": "stock"}.',
+    ),
   stream: unread,
   streaming_tail_consumers: unread,
   tail_consumers: unread,

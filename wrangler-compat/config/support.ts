@@ -50,7 +50,6 @@ const UNSUPPORTED: Partial<Record<Unread, { readonly what: string; readonly inst
   secrets: { what: 'secrets' },
   secrets_store_secrets: { what: 'secrets' },
   send_email: { what: 'sending e-mail' },
-  services: { what: 'service bindings', instead: 'fetch the other function by its host name' },
   site: { what: 'Workers Sites', instead: 'import the files as text or data modules' },
   stream: { what: 'stream bindings' },
   streaming_tail_consumers: { what: 'tail consumers', instead: 'read `isola logs`' },
