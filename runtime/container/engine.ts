@@ -73,6 +73,8 @@ export interface ContainerSpec {
   readonly User?: string
   readonly Labels: Readonly<Record<string, string>>
   readonly StopSignal?: string
+  /** Instead of the image's own; `NONE` for none. */
+  readonly Healthcheck?: { readonly Test: readonly string[] }
   readonly HostConfig: Readonly<Record<string, unknown>>
 }
 
@@ -147,6 +149,8 @@ export interface ImageInspection {
   readonly environment: readonly string[]
   readonly workingDirectory: string
   readonly user: string
+  /** Paths declared as volumes. */
+  readonly volumes?: readonly string[]
 }
 
 export interface BuildOptions {

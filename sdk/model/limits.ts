@@ -187,6 +187,22 @@ export const CONTAINER_LIMITS = {
   reserveMib: 48,
   pidsMax: 256,
   openFilesMax: 1_024,
+  /** Of the engine's own copy of a container's output; isola reads it at once. */
+  logFileBytesMax: 8 * MIB,
+  logFilesMax: 2,
+  /** Of `/dev/shm`, which is no larger than `/tmp`. */
+  sharedMemoryMibMax: 64,
+  /** Of one path in an archive. */
+  archivePathBytesMax: 1_024,
+  /** Unpacked code that nothing uses any more is kept this long. */
+  codeGraceMs: 60_000,
+  /** Of a sandbox's forwarder: it holds no body, only what is on its way. */
+  sandboxMemoryMib: 64,
+  sandboxStartTimeoutMs: 10_000,
+  /** How often a sandbox is asked whether something listens in it. */
+  readinessPollMs: 3,
+  /** Of one run of `iptables`, which waits for others to be done. */
+  firewallTimeoutMs: 10_000,
 } as const
 
 /** Calls to the container engine, and what is kept of its answers. */
