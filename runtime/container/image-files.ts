@@ -103,9 +103,11 @@ async function identityOf(entry: Entry): Promise<unknown> {
 async function writeAll(tar: Pack, entries: readonly (readonly [string, Entry])[]): Promise<void> {
   for (const [path, entry] of entries) {
     const name = path.slice(1)
-    if (entry.type === 'directory') tar.entry({ name: `${name}/`, type: 'directory', mode: entry.mode })
-    else if (entry.type === 'link') tar.entry({ name, type: 'symlink', linkname: entry.target })
-    else if (entry.type === 'text') tar.entry({ name, mode: 0o644 }, entry.text)
+    if (entry.type === 'directory') {
+      await writeEntry(tar, { name: `${name}/`, type: 'directory', mode: entry.mode })
+    } else if (entry.type === 'link') {
+      await writeEntry(tar, { name, type: 'symlink', linkname: entry.target })
+    } else if (entry.type === 'text') await writeEntry(tar, { name, mode: 0o644 }, entry.text)
     else await writeFile(tar, name, entry)
   }
   tar.finalize()
@@ -117,6 +119,19 @@ const SMALL_BYTES = 256 * 1024
 async function writeFile(tar: Pack, name: string, entry: Extract<Entry, { type: 'file' }>): Promise<void> {
   const { size, mtime } = statSync(entry.hostPath)
   const header = { name, mode: entry.mode, mtime }
-  if (size <= SMALL_BYTES) tar.entry(header, readFileSync(entry.hostPath))
+  if (size <= SMALL_BYTES) await writeEntry(tar, header, readFileSync(entry.hostPath))
   else await pipeline(createReadStream(entry.hostPath), tar.entry({ ...header, size }))
+}
+
+/** Waits for who reads the archive: else all of it would be in memory. */
+export function writeEntry(
+  tar: Pack,
+  header: Parameters<Pack['entry']>[0],
+  content: string | Buffer = '',
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onWritten = (error?: Error | null): void => (error ? reject(error) : resolve())
+    if (header.type === undefined || header.type === 'file') tar.entry(header, content, onWritten)
+    else tar.entry(header, onWritten)
+  })
 }
