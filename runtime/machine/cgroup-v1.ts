@@ -21,7 +21,7 @@ import {
   write,
 } from './cgroup-file.ts'
 
-const CONTROLLERS = ['memory', 'cpu', 'cpuacct', 'pids', 'freezer'] as const
+export const CONTROLLERS_V1 = ['memory', 'cpu', 'cpuacct', 'pids', 'freezer'] as const
 const MIB = 1024 * 1024
 const CPU_PERIOD_US = 100_000
 /**
@@ -37,7 +37,7 @@ export function openTreeV1(
   options: { readonly name: string },
 ): CgroupTree | { readonly unavailable: string } {
   const parents: Record<string, string> = {}
-  for (const controller of CONTROLLERS) {
+  for (const controller of CONTROLLERS_V1) {
     const mount = mounts.find(({ version, controllers }) => version === 1 && controllers.includes(controller))
     // A path that is not there belongs to a container's host: the mount point is then our own group.
     const parent = [mount?.own, mount?.mountPoint]
@@ -77,7 +77,7 @@ export function openTreeV1(
   }
 }
 
-function cgroupV1(directories: Readonly<Record<string, string>>): Cgroup {
+export function cgroupV1(directories: Readonly<Record<string, string>>): Cgroup {
   const { memory, cpu, cpuacct, pids, freezer } = directories
   // Two controllers may be one mount (cpu,cpuacct): each directory counts once.
   const distinct = [...new Set(Object.values(directories))]

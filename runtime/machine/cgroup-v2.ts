@@ -107,7 +107,7 @@ function treeV2(parent: string, controllers: readonly string[]): CgroupTree {
   }
 }
 
-function cgroupV2(directory: string): Cgroup {
+export function cgroupV2(directory: string): Cgroup {
   const freezeFile = join(directory, FREEZE_FILE)
   const freezer = existsSync(freezeFile) ? { file: freezeFile, frozen: '1', thawed: '0' } : undefined
   const thaw = (): void => {

@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openTreeV1 } from './cgroup-v1.ts'
-import { openTreeV2 } from './cgroup-v2.ts'
+import { cgroupV1, CONTROLLERS_V1, openTreeV1 } from './cgroup-v1.ts'
+import { cgroupV2, openTreeV2 } from './cgroup-v2.ts'
 import type { Freezer } from '../pool/wire.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 
@@ -107,10 +107,34 @@ export function openCgroupTree(options: CgroupOptions): CgroupTree | { readonly 
   return { unavailable: refusals.join('; ') }
 }
 
-/** Reads /proc/self/mountinfo and /proc/self/cgroup (proc(5), cgroups(7)). */
-export function readMounts(processDirectory: string): CgroupMount[] {
+/**
+ * The group that another has made for a process, such as the container engine. `name` is part of its path: what we see
+ * of a group may be one around it. Undefined where it is gone, or nothing of it is mounted here.
+ */
+export function cgroupOfProcess(pid: number, name: string): Cgroup | undefined {
+  let mounts: CgroupMount[]
+  try {
+    mounts = readMounts('/proc/self', `/proc/${pid}/cgroup`)
+  } catch {
+    return undefined
+  }
+  const named = mounts.filter(({ own }) => own.includes(name))
+  const unified = named.find(({ version }) => version === 2)
+  const directories = CONTROLLERS_V1.flatMap((controller) => {
+    const mount = named.find(({ version, controllers }) => version === 1 && controllers.includes(controller))
+    return mount === undefined ? [] : [[controller, mount.own] as const]
+  })
+  if (directories.length > 0) return cgroupV1(Object.fromEntries(directories))
+  return unified === undefined ? undefined : cgroupV2(unified.own)
+}
+
+/** Reads /proc/self/mountinfo and /proc/self/cgroup (proc(5), cgroups(7)); the groups may be another process's. */
+export function readMounts(
+  processDirectory: string,
+  cgroupFile: string = join(processDirectory, 'cgroup'),
+): CgroupMount[] {
   const ownPaths = new Map<string, string>()
-  for (const line of readFileSync(join(processDirectory, 'cgroup'), 'utf8').split('\n')) {
+  for (const line of readFileSync(cgroupFile, 'utf8').split('\n')) {
     const [, controllers, ...path] = line.split(':')
     if (controllers === undefined) continue
     for (const controller of controllers.split(',')) ownPaths.set(controller, path.join(':'))
