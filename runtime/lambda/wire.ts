@@ -47,6 +47,8 @@ export type AgentToLambda =
   | { readonly type: 'claim'; readonly id: string; readonly function: LambdaFunction }
   /** Its container has ended: who waits for it is answered with the cause. */
   | { readonly type: 'ended'; readonly id: string; readonly end: EnvironmentEnd }
+  /** Its container will be stopped within that time: extensions that asked to be told are told. Answered by nothing. */
+  | { readonly type: 'ending'; readonly id: string; readonly graceMs: number }
   | { readonly type: 'close'; readonly id: string }
   | { readonly type: 'shutdown' }
 
