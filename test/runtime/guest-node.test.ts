@@ -250,7 +250,7 @@ describe('a node function that cannot start says why', () => {
       'too far',
     ],
   ])('%s', async (_what, files, handler, errorType, message) => {
-    const error = await initError(files as Record<string, string>, handler)
+    const error = await initError(files, handler)
     expect(error.errorType).toBe(errorType)
     expect(error.errorMessage).toContain(message)
   })

@@ -27,7 +27,7 @@ const state = {
   requestId: undefined,
 }
 
-process.on('uncaughtException', (error) => endWith(error, EXIT.exception))
+process.on('uncaughtException', (error) => void endWith(error, EXIT.exception))
 process.on('unhandledRejection', (reason) => {
   const message = reason instanceof Error ? String(reason) : describeError(reason).errorMessage
   const error = Object.assign(new Error(message, { cause: reason }), {
@@ -44,19 +44,19 @@ process.on('SIGTERM', () => {
 })
 
 globalThis.awslambda = awslambda
-const claimed = process.env._HANDLER === undefined ? await claimFunction() : undefined
+const claimed = process.env['_HANDLER'] === undefined ? await claimFunction() : undefined
 for (const name of Object.keys(process.env)) if (name.startsWith('ISOLA_')) delete process.env[name]
 if (claimed !== undefined) Object.assign(process.env, claimed.environment)
 const taskRoot = claimed?.taskRoot ?? process.env.LAMBDA_TASK_ROOT ?? '/var/task'
 process.env.LAMBDA_TASK_ROOT ??= taskRoot
-process.env._HANDLER ??= claimed?.handler
+process.env['_HANDLER'] ??= claimed?.handler
 process.env.AWS_EXECUTION_ENV ??= 'AWS_Lambda_nodejs24.x'
 process.chdir(taskRoot)
 writeConsole(() => state.requestId)
 
 let handler
 try {
-  handler = await loadHandler({ taskRoot, handler: claimed?.handler ?? process.env._HANDLER })
+  handler = await loadHandler({ taskRoot, handler: claimed?.handler ?? process.env['_HANDLER'] })
 } catch (error) {
   await endWith(error, EXIT.init)
 }

@@ -1,6 +1,7 @@
 /** What was thrown, as the Runtime API and the log have it. */
 import { types } from 'node:util'
 
+/* oxlint-disable typescript/no-unnecessary-type-conversion -- an error's own fields can be of any type */
 /** `{ errorType, errorMessage, trace }`. Whatever is thrown has such a form, also what hides its properties. */
 export function describeError(thrown) {
   try {

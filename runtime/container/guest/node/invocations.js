@@ -14,7 +14,7 @@ export async function runInvocations({ api, handler, state }) {
     state.requestId = id
     state.invocation = invocation
     const traceId = headers['lambda-runtime-trace-id']
-    if (traceId !== undefined) process.env._X_AMZN_TRACE_ID = traceId
+    if (traceId !== undefined) process.env['_X_AMZN_TRACE_ID'] = traceId
     try {
       await run({ api, handler, invocation, event: parseEvent(body), context: contextOf(id, headers) })
     } catch (error) {

@@ -33,7 +33,7 @@ export async function loadHandler({ taskRoot, handler }) {
 /** Both loaders do a good deal at their first use, which a blank has time for. */
 export async function warmLoader() {
   await import('./warm-up/module.js')
-  await import('./warm-up/common.cjs')
+  await import('./warm-up/script.cjs')
 }
 
 function parseHandler(handler) {
@@ -59,7 +59,7 @@ async function importModule(directory, file, taskRoot) {
   } catch (error) {
     if (error instanceof SyntaxError) throw runtimeError('Runtime.UserCodeSyntaxError', String(error), error)
     if (error?.code === 'MODULE_NOT_FOUND' || error?.code === 'ERR_MODULE_NOT_FOUND') {
-      throw runtimeError('Runtime.ImportModuleError', String(error), error)
+      throw runtimeError('Runtime.ImportModuleError', `${error.name}: ${error.message}`, error)
     }
     throw error
   }
