@@ -3,7 +3,9 @@
  * nobody answers is `node_unreachable` with what to do. Nothing is repeated here: only the caller knows whether a
  * call that may have worked can be made again.
  */
-import { ERRORS, IsolaError, type ErrorBody } from '../model/errors.ts'
+import { Readable } from 'node:stream'
+import { ERRORS, IsolaError, isIsolaError, type ErrorBody } from '../model/errors.ts'
+import { patientFetch } from './patient-fetch.ts'
 
 export interface NodeAddress {
   /** `http://host:port` of a node's control API, as "isola up" prints it. */
@@ -19,8 +21,11 @@ export interface Call {
   readonly path: readonly string[]
   readonly root?: true
   readonly query?: Readonly<Record<string, string>>
-  /** Bytes are sent as they are, anything else as JSON. */
+  /** Bytes and streams of bytes are sent as they are, anything else as JSON. A stream is always `patient`. */
   readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
+  /** The answer may take its time to begin, and be silent between its parts. */
+  readonly patient?: true
   readonly signal?: AbortSignal
 }
 
@@ -30,29 +35,35 @@ export type Send = (call: Call) => Promise<Response>
 /** Throws `invalid_argument` for an address that is none. */
 export function createSend(address: NodeAddress): Send {
   const base = parseControlUrl(address.controlUrl)
-  return async ({ method, path, root, query, body, signal }) => {
+  return async ({ method, path, root, query, body, headers: more, patient, signal }) => {
     const segments = root === true ? path : ['v1', ...path]
     const url = new URL(`/${segments.map((segment) => encodeURIComponent(segment)).join('/')}`, base)
     for (const [key, value] of Object.entries(query ?? {})) url.searchParams.set(key, value)
-    const bytes = body instanceof Uint8Array
+    const isRaw = body instanceof Uint8Array || body instanceof Readable
+    const headers = {
+      authorization: `Bearer ${address.token}`,
+      ...(address.actor !== undefined && { 'isola-actor': address.actor }),
+      ...(body !== undefined && {
+        'content-type': isRaw ? 'application/octet-stream' : 'application/json',
+      }),
+      ...more,
+    }
+    const content = isRaw ? body : body === undefined ? undefined : JSON.stringify(body)
     let response: Response
     try {
-      response = await fetch(url, {
-        method,
-        headers: {
-          authorization: `Bearer ${address.token}`,
-          ...(address.actor !== undefined && { 'isola-actor': address.actor }),
-          ...(body !== undefined && {
-            'content-type': bytes ? 'application/octet-stream' : 'application/json',
-          }),
-        },
-        ...(body !== undefined && { body: bytes ? (body as Uint8Array<ArrayBuffer>) : JSON.stringify(body) }),
-        ...(signal && { signal }),
-        // A control API never redirects; following one would send the token elsewhere.
-        redirect: 'error',
-      })
+      const common = { method, headers, ...(signal && { signal }) }
+      response =
+        patient === true || content instanceof Readable
+          ? await patientFetch(url, { ...common, ...(content !== undefined && { body: content }) })
+          : await fetch(url, {
+              ...common,
+              ...(content !== undefined && { body: content as Uint8Array<ArrayBuffer> | string }),
+              // A control API never redirects; following one would send the token elsewhere.
+              redirect: 'error',
+            })
     } catch (error) {
-      if (signal?.aborted === true) throw error
+      // Of a stream that was to be sent.
+      if (isIsolaError(error) || signal?.aborted === true) throw error
       throw unreachable(base, error)
     }
     if (response.ok) return response
@@ -64,6 +75,15 @@ export function createSend(address: NodeAddress): Send {
 export async function readText(controlUrl: string, response: Response): Promise<string> {
   try {
     return await response.text()
+  } catch (error) {
+    throw unreachable(controlUrl, error)
+  }
+}
+
+/** Throws `node_unreachable` where the answer breaks off. */
+export async function readBytes(controlUrl: string, response: Response): Promise<Uint8Array> {
+  try {
+    return await response.bytes()
   } catch (error) {
     throw unreachable(controlUrl, error)
   }

@@ -15,21 +15,23 @@ import type {
   WorkerVersionRequest,
 } from '../model/control.ts'
 import { isIsolaError } from '../model/errors.ts'
-import type { FunctionRecord, Version } from '../model/function.ts'
+import type { BlobRef, FunctionRecord, Version } from '../model/function.ts'
 import type { LogLine } from '../model/log-line.ts'
 import type { NodeStatus } from '../model/node-status.ts'
 import type { FunctionLimitsChange } from '../model/function-limits.ts'
 import type { PolicyChange } from '../model/policy.ts'
 import type { UsageReport } from '../model/usage.ts'
 import { createSend, parseControlUrl, readJson, readText, type Call, type NodeAddress } from './call.ts'
-import { readLogLines } from './log-lines.ts'
+import { imageCalls, type ImageCalls } from './images.ts'
+import { invoke, type InvokeRequest, type InvokeResult } from './invoke.ts'
+import { readJsonLines } from './json-lines.ts'
 import { uploadBlobs, type UploadOptions } from './upload-blobs.ts'
 
 /**
  * The control API of one node, typed. Every method throws what the node refuses with, by the same code and with the
  * same details, and `node_unreachable` where no node answers.
  */
-export interface ControlClient {
+export interface ControlClient extends ImageCalls {
   status(): Promise<NodeStatus>
   listFunctions(): Promise<readonly FunctionRecord[]>
   getFunction(functionName: string): Promise<FunctionRecord>
@@ -45,6 +47,11 @@ export interface ControlClient {
   deploy(functionName: string, request: DeployRequest): Promise<DeployResult>
   /** Uploads what is missing, then deploys. */
   deployBundle(functionName: string, bundle: Bundle, options: DeployBundleOptions): Promise<DeployResult>
+
+  /** Sends a zip archive that the node does not have yet, for the `source` of a container function. */
+  uploadArchive(bytes: Uint8Array, options?: UploadOptions): Promise<BlobRef>
+  /** Of a container function of protocol `lambda`. That the function failed is a result, not an error. */
+  invoke(functionName: string, request: InvokeRequest): Promise<InvokeResult>
 
   setTraffic(functionName: string, request: TrafficRequest): Promise<DeployResult>
   /** Without `versionId`: to the deployment before the current one. */
@@ -121,6 +128,12 @@ export function createClient(address: NodeAddress): ControlClient {
         return attempt()
       }
     },
+    ...imageCalls({ send, controlUrl }),
+    async uploadArchive(bytes, options) {
+      const [ref] = await upload([{ name: 'archive.zip', kind: 'data', body: bytes }], options)
+      return { sha256: ref?.sha256 ?? '', sizeBytes: bytes.byteLength }
+    },
+    invoke: (name, request) => invoke({ send, controlUrl }, name, request),
     setTraffic: (name, request) => json('POST', ['functions', name, 'traffic'], request),
     rollback: (name, request = {}) => json('POST', ['functions', name, 'rollback'], request),
     listRoutes: async () => (await json<{ routes: RouteEntry[] }>('GET', ['routes'])).routes,
@@ -157,7 +170,7 @@ export function createClient(address: NodeAddress): ControlClient {
         if (signal?.aborted === true) return
         throw error
       }
-      yield* readLogLines(response, { controlUrl, signal })
+      yield* readJsonLines<LogLine>(response, { controlUrl, signal })
     },
   }
   return client

@@ -54,7 +54,7 @@ export function chooseEnvironment<Fields extends object>(
   if (rules.exclusive.some((field) => Object.hasOwn(chosen, field))) {
     for (const field of rules.exclusive) fields[field] = chosen[field]
   }
-  if (chosen.name === undefined && top.name !== undefined) fields.name = `${String(top.name)}-${environment}`
+  if (chosen.name === undefined && typeof top.name === 'string') fields.name = `${top.name}-${environment}`
   return {
     fields: fields as Fields,
     pathOf: (field) =>

@@ -1,11 +1,10 @@
-import type { LogLine } from '../model/log-line.ts'
 import { unreachable } from './call.ts'
 
 /** The JSON lines of a response as they come. Ends quietly when `signal` aborts; throws `node_unreachable`. */
-export async function* readLogLines(
+export async function* readJsonLines<Line>(
   response: Response,
-  options: { readonly controlUrl: string; readonly signal: AbortSignal | undefined },
-): AsyncGenerator<LogLine, void, void> {
+  options: { readonly controlUrl: string; readonly signal?: AbortSignal | undefined },
+): AsyncGenerator<Line, void, void> {
   const decoder = new TextDecoder()
   let rest = ''
   try {
@@ -13,7 +12,7 @@ export async function* readLogLines(
       const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
       rest = lines.pop() ?? ''
       // An empty line only says that the node is still there.
-      for (const line of lines) if (line !== '') yield JSON.parse(line) as LogLine
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as Line
     }
   } catch (error) {
     if (options.signal?.aborted !== true) throw unreachable(options.controlUrl, error)
