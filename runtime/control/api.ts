@@ -12,6 +12,7 @@ import { deploy } from './deploy.ts'
 import { errorResponse } from './error-response.ts'
 import { findFunction } from './find-function.ts'
 import { getLimits, setLimits } from './function-limits.ts'
+import { buildImage, loadImage, pullImage, type ImageStreamOptions } from './images.ts'
 import { listVersions } from './list-versions.ts'
 import { openLogStream } from './log-stream.ts'
 import { getPolicy, setPolicy } from './policy.ts'
@@ -24,6 +25,7 @@ import {
   deployRequestSchema,
   missingBlobsRequestSchema,
   patchRequestSchema,
+  pullRequestSchema,
   removeRouteRequestSchema,
   rollbackRequestSchema,
   settingsRequestSchema,
@@ -162,6 +164,23 @@ function endpoints(
       },
     },
     '/v1/usage': { GET: (context) => ports.usage(parseUsageQuery(context.req.query(), Date.now())) },
+    '/v1/images/build': {
+      POST: async (context) =>
+        ndjson(context, await buildImage(ports, context.req.raw, imageOptions(options, context))),
+    },
+    '/v1/images/load': {
+      POST: async (context) =>
+        ndjson(context, await loadImage(ports, context.req.raw, imageOptions(options, context))),
+    },
+    '/v1/images/pull': {
+      POST: async (context) => {
+        const pull = await readJson(context.req.raw, pullRequestSchema)
+        return ndjson(
+          context,
+          await pullImage(ports, context.req.raw, { ...imageOptions(options, context), pull }),
+        )
+      },
+    },
     '/metrics': {
       GET: async (context) => {
         const { contentType, text } = await ports.metrics()
@@ -170,6 +189,20 @@ function endpoints(
     },
     '/v1/functions/:name/logs': { GET: (context, name) => streamLogs(ports, options, context, name) },
   }
+}
+
+function imageOptions(options: ControlApiOptions, context: Context<Env>): ImageStreamOptions {
+  const requestId = context.get('requestId')
+  const onFault = options.onFault ?? reportToStderr
+  return {
+    requestId,
+    onFault: (error) => onFault(error, requestId),
+    ...(options.logHeartbeatMs !== undefined && { heartbeatMs: options.logHeartbeatMs }),
+  }
+}
+
+function ndjson(context: Context<Env>, stream: ReadableStream<Uint8Array>): Response {
+  return context.body(stream, 200, { 'content-type': 'application/x-ndjson' })
 }
 
 function actorOf(context: Context<Env>): string {
@@ -224,7 +257,7 @@ async function streamLogs(
     follow: context.req.method !== 'HEAD' && (follow === '1' || follow === 'true'),
     heartbeatMs: options.logHeartbeatMs ?? CONTROL_LIMITS.logHeartbeatMs,
   })
-  return context.body(stream, 200, { 'content-type': 'application/x-ndjson' })
+  return ndjson(context, stream)
 }
 
 /** Compares digests, so that neither the length nor the first wrong character can be timed. */

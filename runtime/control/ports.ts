@@ -1,3 +1,4 @@
+import type { ImageSummary, PullRequest } from '../../sdk/model/control.ts'
 import type { UsageReport } from '../../sdk/model/usage.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { AccessKey, NewAccessKey } from '../../sdk/model/lambda.ts'
@@ -23,6 +24,8 @@ export interface ControlPorts {
   usage(query: { readonly sinceMs: number; readonly functionName?: string }): Promise<UsageReport>
   /** Prometheus text exposition format, with its content type. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>
+  /** Absent: this node runs no containers. */
+  readonly images?: ImagePort
   readonly logs: {
     /** The last lines, oldest first. */
     read(functionName: string, options: { readonly lines: number }): Promise<readonly LogLine[]>
@@ -42,4 +45,25 @@ export interface AccessKeys {
   /** False where there is none. */
   delete(accessKeyId: string): Promise<boolean>
   secretOf(accessKeyId: string): string | undefined
+}
+
+/** Images of functions, as runtime/container keeps them. */
+export interface ImagePort {
+  /** Throws `engine_unavailable`, `build_failed`, `body_too_large`. */
+  build(request: ImageReporting & ImageArchive & { readonly dockerfile?: string }): Promise<ImageSummary>
+  /** Throws `engine_unavailable`, `image_unusable`, `body_too_large`. */
+  load(request: ImageReporting & ImageArchive): Promise<ImageSummary>
+  /** Throws `engine_unavailable`, `image_not_found`, `image_unusable`. */
+  pull(request: ImageReporting & PullRequest): Promise<ImageSummary>
+}
+
+export interface ImageReporting {
+  /** What the builder or the registry says. */
+  onText(text: string): void
+  /** The client is gone. */
+  readonly signal: AbortSignal
+}
+
+export interface ImageArchive {
+  readonly tar: AsyncIterable<Uint8Array>
 }

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
-import type { DeployRequest, TrafficRequest, VersionRequest } from '../../sdk/model/control.ts'
+import type { DeployRequest, PullRequest, TrafficRequest, VersionRequest } from '../../sdk/model/control.ts'
 import { CONTAINER_RUNTIMES, type Binding, type VariableBinding } from '../../sdk/model/function.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 
@@ -123,6 +123,20 @@ export const settingsRequestSchema = z.strictObject({
   limits: patchRequestSchema.optional(),
   ceiling: patchRequestSchema.optional(),
 })
+
+export const pullRequestSchema = z
+  .strictObject({
+    reference: z
+      .string()
+      .max(CONTROL_LIMITS.imageReferenceCharsMax)
+      .regex(/^[a-z0-9][\w.:/@-]*$/i, 'expected "registry/name:tag" or "registry/name@sha256:…"'),
+    username: z.string().max(CONTROL_LIMITS.credentialCharsMax).optional(),
+    password: z.string().max(CONTROL_LIMITS.credentialCharsMax).optional(),
+  })
+  .refine(
+    ({ username, password }) => (username === undefined) === (password === undefined),
+    'username and password go together: give both, or none',
+  ) satisfies z.ZodType<PullRequest>
 
 export const missingBlobsRequestSchema = z.strictObject({
   digests: z.array(sha256).max(BUNDLE_LIMITS.modulesCountMax),

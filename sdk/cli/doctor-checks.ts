@@ -3,10 +3,12 @@ import { constants } from 'node:fs'
 import { access, mkdtemp, rm, stat, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { DEFAULT_ENGINE_SOCKET } from '../../runtime/container/engine-client.ts'
 import { openCgroupTree } from '../../runtime/machine/cgroup.ts'
 import { prepareSandbox } from '../../runtime/isolate/sandbox.ts'
 import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 import { type Address, bindError } from './address.ts'
+import { examineEngine } from './engine-checks.ts'
 import { formatBytes } from './output.ts'
 import { isRunning, readNodeFile } from './find-node.ts'
 
@@ -21,6 +23,8 @@ export interface DoctorOptions {
   readonly dataDirectory: string
   readonly http: Address
   readonly control: Address
+  /** @default DEFAULT_ENGINE_SOCKET */
+  readonly engineSocket?: string
 }
 
 const FREE_BYTES_WARN = 1024 ** 3
@@ -39,7 +43,8 @@ export async function examineMachine(options: DoctorOptions): Promise<readonly F
       ['ports', checkPorts],
       ['clock', checkClock],
     ]
-  return await Promise.all(
+  const engine = examineEngine({ socketPath: options.engineSocket ?? DEFAULT_ENGINE_SOCKET })
+  const findings = await Promise.all(
     checks.map(async ([check, examine]) => {
       try {
         return { check, ...(await examine(options)) }
@@ -48,6 +53,7 @@ export async function examineMachine(options: DoctorOptions): Promise<readonly F
       }
     }),
   )
+  return [...findings, ...(await engine)]
 }
 
 async function checkNodeVersion(): Promise<Omit<Finding, 'check'>> {

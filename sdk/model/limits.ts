@@ -93,6 +93,9 @@ export const CONTROL_LIMITS = {
   settingChangesMax: 20,
   actorCharsMax: 200,
   usageSinceMsDefault: 24 * 3_600_000,
+  /** Of what is pulled, and of what a registry is told: tokens are long. */
+  imageReferenceCharsMax: 500,
+  credentialCharsMax: 8_192,
   /** Blobs that a client uploads at a time. */
   uploadsConcurrentMax: 4,
 } as const
@@ -238,6 +241,8 @@ export const ENGINE_LIMITS = {
 export const LAMBDA_API_LIMITS = {
   /** Of a request that carries code: base64 of the largest archive, and the fields around it. */
   codeRequestBytesMax: 70_167_211,
+  /** Of a request for no operation there is. */
+  unknownRequestBytesMax: 64 * KIB,
   clientContextBytesMax: 3_583,
   timeoutSMax: 900,
   memoryMibMin: 128,
