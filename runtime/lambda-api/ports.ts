@@ -40,6 +40,4 @@ export interface IncomingResponse {
   readonly headers: Readonly<Record<string, string>>
   /** Throws where the connection breaks. */
   readonly body: AsyncIterable<Uint8Array>
-  /** Once the body has ended; names in lower case. */
-  readonly trailers?: () => Readonly<Record<string, string>>
 }

@@ -3,6 +3,7 @@ import { deleteCommand } from './commands/delete.ts'
 import { deployCommand } from './commands/deploy.ts'
 import { devCommand } from './commands/dev.ts'
 import { doctorCommand } from './commands/doctor.ts'
+import { keysCommand } from './commands/keys.ts'
 import { limitsCommand } from './commands/limits.ts'
 import { listCommand } from './commands/list.ts'
 import { logsCommand } from './commands/logs.ts'
@@ -30,6 +31,7 @@ export const COMMANDS: readonly Command[] = [
   logsCommand,
   statusCommand,
   usageCommand,
+  keysCommand,
   deleteCommand,
   doctorCommand,
 ]

@@ -303,6 +303,39 @@ export const LAMBDA_LIMITS = {
   agentWaitMs: 60_000,
 } as const
 
+/** Events that are worked on later. */
+export const ASYNC_LIMITS = {
+  /** Of events that wait, of one function and of all. */
+  eventsPerFunctionBytesMax: 256 * MIB,
+  eventsBytesMax: 1024 * MIB,
+  /** Counted beside its payload: a million empty events are no less of a burden. */
+  eventOverheadBytes: 512,
+  /** Tries at a time; a slow function does not hold back others. */
+  triesPerFunctionConcurrentMax: 10,
+  triesConcurrentMax: 200,
+  /** Pause after a try that failed; it doubles with each. */
+  retryMsMin: 60_000,
+  retryMsMax: 900_000,
+  /** Pause after a refusal, which is no try; it doubles with each in a row. */
+  refusedMsMin: 500,
+  refusedMsMax: 60_000,
+  deadLettersPerFunctionMax: 1_000,
+  deadLettersBytesMax: 512 * MIB,
+  deadLettersKeptDays: 14,
+  deadLettersPerReadDefault: 100,
+  deadLettersPerReadMax: 1_000,
+  /** Of what a function answered, kept with a dead letter. */
+  answerBytesMax: 16 * KIB,
+  reasonCharsMax: 1_000,
+  /** Events that come within this time share one sync of the disk. */
+  commitDelayMs: 2,
+  /** Between two looks at what is too old, and two attempts at a disk that took nothing. */
+  maintenanceMs: 60_000,
+  repairMs: 1_000,
+  /** How long a stop waits for tries under way; they are made again at the next start. */
+  closeGraceMs: 5_000,
+} as const
+
 /** What a node keeps for itself. */
 export const NODE_LIMITS = {
   /** Of one function's log file; beyond it the file takes the place of the one before, so twice this is kept. */
