@@ -1,8 +1,8 @@
-import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import type { WorkerConfig } from '../config/function-config.ts'
+import { IsolaError } from '../model/errors.ts'
 import type { Bundle } from '../model/bundle.ts'
-import type { LoadedConfig } from '../../wrangler-compat/config/load.ts'
 import { type CommandContext, type Flag, JSON_FLAG } from './command.ts'
+import { loadFunction } from './load-function.ts'
 
 /** Flags of the commands that read a function from its source directory. */
 export const SOURCE_FLAGS: Readonly<Record<string, Flag>> = {
@@ -12,7 +12,7 @@ export const SOURCE_FLAGS: Readonly<Record<string, Flag>> = {
     type: 'text',
     short: 'c',
     value: 'FILE',
-    help: 'configuration file, instead of wrangler.jsonc, .json or .toml',
+    help: 'configuration file, instead of isola.jsonc or wrangler.jsonc',
   },
   'compatibility-date': {
     type: 'text',
@@ -23,35 +23,24 @@ export const SOURCE_FLAGS: Readonly<Record<string, Flag>> = {
 }
 
 export interface BuiltFunction {
-  readonly config: LoadedConfig
+  readonly config: WorkerConfig
   readonly bundle: Bundle
   /** Files whose change makes the bundle out of date, the configuration among them. */
   readonly watchedFiles: readonly string[]
   readonly warnings: readonly string[]
 }
 
-/** Of the directory or the main file that the command names; of the working directory if none. */
-async function loadFunction(context: CommandContext): Promise<LoadedConfig> {
-  const { loadConfig } = await import('../../wrangler-compat/config/load.ts')
-  const { flags, workingDirectory } = context
-  const path = resolve(workingDirectory, context.words[0] ?? '.')
-  const isFile = (await stat(path).catch(() => undefined))?.isFile() === true
-  const file = flags.text('config')
-  const environment = flags.text('env')
-  const name = flags.text('name')
-  const compatibilityDate = flags.text('compatibility-date')
-  return await loadConfig({
-    directory: isFile ? workingDirectory : path,
-    ...(isFile && { main: path }),
-    ...(file !== undefined && { file: resolve(workingDirectory, file) }),
-    ...(environment !== undefined && { environment }),
-    ...(name !== undefined && { name }),
-    ...(compatibilityDate !== undefined && { compatibilityDate }),
-  })
-}
-
+/** What the command names, which must be a worker function. */
 export async function buildFunction(context: CommandContext): Promise<BuiltFunction> {
   const config = await loadFunction(context)
+  if (config.kind === 'worker') return buildWorker(config)
+  throw new IsolaError(
+    'config_unsupported',
+    `"${config.functionName}" is a container function, which needs a node: start one with "isola up", then "isola deploy"`,
+  )
+}
+
+export async function buildWorker(config: WorkerConfig): Promise<BuiltFunction> {
   const [{ bundle }, { formatDiagnostic }] = await Promise.all([
     import('../../bundler/bundle.ts'),
     import('../../bundler/diagnostic.ts'),

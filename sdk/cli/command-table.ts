@@ -3,6 +3,7 @@ import { deleteCommand } from './commands/delete.ts'
 import { deployCommand } from './commands/deploy.ts'
 import { devCommand } from './commands/dev.ts'
 import { doctorCommand } from './commands/doctor.ts'
+import { invokeCommand } from './commands/invoke.ts'
 import { keysCommand } from './commands/keys.ts'
 import { limitsCommand } from './commands/limits.ts'
 import { listCommand } from './commands/list.ts'
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   upCommand,
   devCommand,
   deployCommand,
+  invokeCommand,
   listCommand,
   versionsCommand,
   rollbackCommand,

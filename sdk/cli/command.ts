@@ -44,6 +44,8 @@ export interface CommandContext {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly workingDirectory: string
   readonly output: Output
+  /** stdin, for commands that were told to read it. */
+  readonly input?: AsyncIterable<Uint8Array>
   /** Aborted by the first Ctrl-C or SIGTERM. */
   readonly stop: AbortSignal
   /** Aborted by a later one: end now, whatever is unfinished. */

@@ -27,6 +27,7 @@ const exitCode = await runCommandLine({
   environment: process.env,
   workingDirectory: process.cwd(),
   streams: { stdout: process.stdout, stderr: process.stderr },
+  input: process.stdin,
   ...signals,
   readerGone: readerGone.signal,
   ...(process.stdin.isTTY && process.stderr.isTTY ? { ask } : {}),

@@ -13,6 +13,8 @@ export interface Surroundings {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly workingDirectory: string
   readonly streams: OutputStreams
+  /** stdin. @default empty */
+  readonly input?: AsyncIterable<Uint8Array>
   readonly stop: AbortSignal
   readonly stopNow: AbortSignal
   /** Aborted when nobody reads stdout or stderr any more. */

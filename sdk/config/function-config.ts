@@ -4,6 +4,7 @@ import type {
   ContainerProtocol,
   ContainerRuntime,
   ContainerSettings,
+  VariableBinding,
   VersionLimits,
 } from '../model/function.ts'
 
@@ -15,7 +16,6 @@ interface CommonConfig {
   readonly file?: string
   readonly projectDirectory: string
   readonly functionName: string
-  readonly bindings: readonly Binding[]
   readonly limits: Partial<VersionLimits>
   readonly routes: readonly { readonly pattern: string }[]
   readonly baseDomainHost: boolean
@@ -27,6 +27,7 @@ interface CommonConfig {
 export interface WorkerConfig extends CommonConfig {
   readonly kind: 'worker'
   readonly build: BuildOptions
+  readonly bindings: readonly Binding[]
   readonly compatibilityDate: string
   readonly compatibilityFlags: readonly string[]
 }
@@ -35,6 +36,7 @@ export interface ContainerConfig extends CommonConfig {
   readonly kind: 'container'
   readonly protocol: ContainerProtocol
   readonly source: SourceConfig
+  readonly bindings: readonly VariableBinding[]
   /** Only what the configuration says. */
   readonly settings: Partial<ContainerSettings>
 }

@@ -1,4 +1,4 @@
-import type { Binding } from '../model/function.ts'
+import type { VariableBinding } from '../model/function.ts'
 import { BUNDLE_LIMITS } from '../model/limits.ts'
 import type { ConfigPath } from './document.ts'
 import { formatPath, type Problem } from './problem.ts'
@@ -8,7 +8,7 @@ export function readVariables(
   vars: Readonly<Record<string, unknown>> | undefined,
   path: ConfigPath,
 ): {
-  readonly bindings: readonly Binding[]
+  readonly bindings: readonly VariableBinding[]
   readonly problems: readonly Problem[]
 } {
   const problems: Problem[] = []
@@ -18,7 +18,7 @@ export function readVariables(
     const message = `"vars" has ${variables.length} variables, more than ${bindingsCountMax}: put several into one object`
     problems.push({ code: 'config_invalid', path, message })
   }
-  const bindings = variables.map(([name, value]): Binding => {
+  const bindings = variables.map(([name, value]): VariableBinding => {
     const text = typeof value === 'string' ? value : JSON.stringify(value)
     const sizeBytes = Buffer.byteLength(text)
     const refuse = (message: string): void => {

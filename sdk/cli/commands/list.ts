@@ -17,6 +17,7 @@ export const listCommand: Command = {
     const nowMs = Date.now()
     const rows = functions.map((record) => [
       record.name,
+      record.kind,
       formatShares(record.deployment.shares),
       record.routes.map((route) => route.pattern).join(', ') || '-',
       formatAge(record.deployment.createdAt, nowMs),
@@ -26,7 +27,7 @@ export const listCommand: Command = {
       text:
         rows.length === 0
           ? 'no functions yet: "isola deploy DIR" makes one'
-          : formatTable(['FUNCTION', 'VERSIONS', 'ROUTES', 'DEPLOYED'], rows),
+          : formatTable(['FUNCTION', 'KIND', 'VERSIONS', 'ROUTES', 'DEPLOYED'], rows),
     }
   },
 }

@@ -47,7 +47,7 @@ export const logsCommand: Command = {
 }
 
 /** `12:00:01.123 1a2b3c4d error  message`, a stack indented below. */
-function formatLogLine(line: LogLine): string {
+export function formatLogLine(line: LogLine): string {
   const head = `${line.time.slice(11, 23)} ${shortId(line.versionId)} ${line.level.padEnd(5)}`
   const { request } = line
   const text =

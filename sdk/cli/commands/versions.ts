@@ -1,5 +1,6 @@
 import { type Command, NODE_FLAGS } from '../command.ts'
 import { formatAge } from '../duration.ts'
+import { formatContent } from '../version-content.ts'
 import { connectToNode } from '../find-node.ts'
 import { formatTable } from '../output.ts'
 
@@ -17,6 +18,7 @@ export const versionsCommand: Command = {
     const nowMs = Date.now()
     const rows = versions.map((version) => [
       version.id,
+      formatContent(version.content),
       version.percent === 0 ? '-' : `${version.percent}%`,
       formatAge(version.createdAt, nowMs),
       version.previewUrl ?? '-',
@@ -24,7 +26,7 @@ export const versionsCommand: Command = {
     ])
     return {
       document: { versions },
-      text: formatTable(['VERSION', 'TRAFFIC', 'CREATED', 'PREVIEW', 'MESSAGE'], rows),
+      text: formatTable(['VERSION', 'RUNS', 'TRAFFIC', 'CREATED', 'PREVIEW', 'MESSAGE'], rows),
     }
   },
 }
