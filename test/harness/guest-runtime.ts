@@ -19,7 +19,9 @@ export const AWS_ENVIRONMENT = {
 } as const
 
 export interface GuestOptions {
-  readonly runtime: 'node' | 'python'
+  /** `aws`: AWS's own client for Node.js, at the path that `client` says. */
+  readonly runtime: 'node' | 'python' | 'aws'
+  readonly client?: string
   readonly files: Readonly<Record<string, string>>
   readonly handler: string
   readonly environment?: Readonly<Record<string, string>>
@@ -43,23 +45,29 @@ export interface Guest {
 
 /** Ends with the test. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
-  const { runtime, files, handler, environment = {}, isKnown = false, isClaimed = true } = options
+  const { runtime, files, handler, environment = {}, isClaimed = true } = options
+  // AWS's knows nothing of blanks.
+  const isKnown = runtime === 'aws' || options.isKnown === true
   const directory = mkdtempSync(join(tmpdir(), 'isola-guest-'))
   const taskRoot = join(directory, 'task')
   for (const [name, text] of Object.entries({ ...files, 'keep.txt': '' })) {
     mkdirSync(dirname(join(taskRoot, name)), { recursive: true })
     writeFileSync(join(taskRoot, name), text)
   }
-  const api = await startRuntimeApi(join(directory, 'api.sock'))
+  const api = await startRuntimeApi(runtime === 'aws' ? undefined : join(directory, 'api.sock'))
   const claim: Claim = { handler, environment: { ...AWS_ENVIRONMENT, ...environment }, taskRoot }
   if (!isKnown && isClaimed) api.claim(claim)
-  const [command, script] =
-    runtime === 'node' ? [process.execPath, 'node/client.js'] : ['/usr/bin/python3', 'python/client.py']
-  const child = spawn(command, [join(GUEST, script), api.socketPath], {
+  const [command, script] = {
+    node: [process.execPath, join(GUEST, 'node/client.js')] as const,
+    python: ['/usr/bin/python3', join(GUEST, 'python/client.py')] as const,
+    aws: [process.execPath, options.client ?? ''] as const,
+  }[runtime]
+  const child = spawn(command, [script, api.address], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,
       ...(isKnown && { ...claim.environment, _HANDLER: handler, LAMBDA_TASK_ROOT: taskRoot }),
+      ...(runtime === 'aws' && { AWS_LAMBDA_RUNTIME_API: api.address }),
     },
   })
   const lines: string[] = []

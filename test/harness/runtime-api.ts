@@ -1,6 +1,7 @@
 /** The Runtime API as a test writes it down: answers what it is told to, and keeps what the runtime said. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 
 export interface Claim {
   readonly handler: string
@@ -20,7 +21,8 @@ export interface Outcome {
 }
 
 export interface RuntimeApi {
-  readonly socketPath: string
+  /** Path of its unix socket, or `host:port`. */
+  readonly address: string
   /** Resolves at the runtime's first `next`. */
   readonly ready: Promise<void>
   /** What it said of its own failure to start. */
@@ -56,7 +58,8 @@ interface Invocation {
   settle(outcome: Outcome): void
 }
 
-export async function startRuntimeApi(socketPath: string): Promise<RuntimeApi> {
+/** On a unix socket, or on a port of the loopback where no path is given. */
+export async function startRuntimeApi(socketPath?: string): Promise<RuntimeApi> {
   const waiting: Invocation[] = []
   const running = new Map<string, Invocation>()
   const polls: ServerResponse[] = []
@@ -67,6 +70,7 @@ export async function startRuntimeApi(socketPath: string): Promise<RuntimeApi> {
   let claimPoll: ServerResponse | undefined
   let server: Server | undefined
   let count = 0
+  let port = 0
 
   const answerClaim = (): void => {
     if (claim !== undefined) claimPoll?.end(JSON.stringify(claim))
@@ -108,7 +112,9 @@ export async function startRuntimeApi(socketPath: string): Promise<RuntimeApi> {
   }
 
   const api: RuntimeApi = {
-    socketPath,
+    get address() {
+      return socketPath ?? `127.0.0.1:${port}`
+    },
     ready: ready.promise,
     initError: initError.promise,
     claimAsked: claimAsked.promise,
@@ -139,8 +145,13 @@ export async function startRuntimeApi(socketPath: string): Promise<RuntimeApi> {
       })
       server.requestTimeout = 0
       server.keepAliveTimeout = 0
-      rmSync(socketPath, { force: true })
-      await new Promise<void>((resolve) => server!.listen(socketPath, resolve))
+      if (socketPath === undefined) {
+        await new Promise<void>((resolve) => server!.listen(port, '127.0.0.1', resolve))
+        port = (server.address() as AddressInfo).port
+      } else {
+        rmSync(socketPath, { force: true })
+        await new Promise<void>((resolve) => server!.listen(socketPath, resolve))
+      }
     },
     async stop() {
       polls.length = 0
