@@ -36,6 +36,7 @@ export const NEVER_PACKED = [
   'isola.jsonc',
   'isola.json',
   'isola.*.jsonc',
+  'isola.*.json',
   '**/__pycache__',
   '**/*.pyc',
   '**/.DS_Store',
