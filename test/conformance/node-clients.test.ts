@@ -36,7 +36,7 @@ function comparable({ type, text, headers, trailers }: Outcome): unknown {
   return {
     type,
     body,
-    headers: CARRIED.filter((name) => type === 'response').map((name) => headers[name]),
+    headers: type === 'response' ? CARRIED.map((name) => headers[name]) : [],
     ...(error !== undefined && {
       error: withoutPlaces(Buffer.from(error, 'base64').toString()),
       errorType: trailers['lambda-runtime-function-error-type'],

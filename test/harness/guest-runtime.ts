@@ -31,10 +31,8 @@ export interface GuestOptions {
   readonly isClaimed?: boolean
 }
 
-export interface Guest {
-  readonly api: RuntimeApi
+export interface GuestProcess {
   readonly pid: number
-  claim(): void
   /** All it wrote so far, a line each. */
   readonly lines: readonly string[]
   /** Resolves with the first line that matches. */
@@ -43,31 +41,50 @@ export interface Guest {
   kill(signal: NodeJS.Signals): void
 }
 
+export interface Guest extends GuestProcess {
+  readonly api: RuntimeApi
+  claim(): void
+}
+
 /** Ends with the test. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
-  const { runtime, files, handler, environment = {}, isClaimed = true } = options
+  const { runtime, handler, environment = {}, isClaimed = true } = options
   // AWS's knows nothing of blanks.
   const isKnown = runtime === 'aws' || options.isKnown === true
-  const directory = mkdtempSync(join(tmpdir(), 'isola-guest-'))
-  const taskRoot = join(directory, 'task')
-  for (const [name, text] of Object.entries({ ...files, 'keep.txt': '' })) {
+  const directory = mkdtempSync(join(tmpdir(), 'isola-guest-api-'))
+  const api = await startRuntimeApi(runtime === 'aws' ? undefined : join(directory, 'api.sock'))
+  onTestFinished(async () => {
+    await api.stop().catch(() => undefined)
+    rmSync(directory, { recursive: true, force: true })
+  })
+  const { taskRoot, ...guest } = spawnGuest({ ...options, isKnown, address: api.address })
+  const claim: Claim = { handler, environment: { ...AWS_ENVIRONMENT, ...environment }, taskRoot }
+  if (!isKnown && isClaimed) api.claim(claim)
+  return { api, ...guest, claim: () => api.claim(claim) }
+}
+
+/** A client that asks whoever listens at `address`. Ends with the test. */
+export function spawnGuest(
+  options: GuestOptions & { readonly address: string },
+): GuestProcess & { readonly taskRoot: string } {
+  const { runtime, files, handler, environment, address } = options
+  const taskRoot = mkdtempSync(join(tmpdir(), 'isola-guest-task-'))
+  for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(taskRoot, name)), { recursive: true })
     writeFileSync(join(taskRoot, name), text)
   }
-  const api = await startRuntimeApi(runtime === 'aws' ? undefined : join(directory, 'api.sock'))
-  const claim: Claim = { handler, environment: { ...AWS_ENVIRONMENT, ...environment }, taskRoot }
-  if (!isKnown && isClaimed) api.claim(claim)
   const [command, script] = {
     node: [process.execPath, join(GUEST, 'node/client.js')] as const,
     python: ['/usr/bin/python3', join(GUEST, 'python/client.py')] as const,
     aws: [process.execPath, options.client ?? ''] as const,
   }[runtime]
-  const child = spawn(command, [script, api.address], {
+  const known = { ...AWS_ENVIRONMENT, ...environment, _HANDLER: handler, LAMBDA_TASK_ROOT: taskRoot }
+  const child = spawn(command, [script, address], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,
-      ...(isKnown && { ...claim.environment, _HANDLER: handler, LAMBDA_TASK_ROOT: taskRoot }),
-      ...(runtime === 'aws' && { AWS_LAMBDA_RUNTIME_API: api.address }),
+      ...(options.isKnown === true && known),
+      ...(runtime === 'aws' && { AWS_LAMBDA_RUNTIME_API: address }),
     },
   })
   const lines: string[] = []
@@ -90,13 +107,11 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   onTestFinished(async () => {
     child.kill('SIGKILL')
     await exited
-    await api.stop().catch(() => undefined)
-    rmSync(directory, { recursive: true, force: true })
+    rmSync(taskRoot, { recursive: true, force: true })
   })
   return {
-    api,
+    taskRoot,
     pid: child.pid!,
-    claim: () => api.claim(claim),
     lines,
     exited,
     kill: (signal) => child.kill(signal),
