@@ -74,23 +74,28 @@ export function createEngineHttp(socketPath: string): EngineHttp {
     async call(call) {
       const path = await versioned(call)
       const signal = signalOf(call, ENGINE_LIMITS.callTimeoutMs)
-      try {
-        const response = await send({ socketPath, agent, path, call, signal })
-        return await readAnswer(response)
-      } catch (cause) {
-        throw failed(call, cause)
+      const answer = await send({ socketPath, agent, path, call, signal })
+        .then(readAnswer)
+        .catch((cause: unknown) => {
+          throw failed(call, cause)
+        })
+      if (call.method === 'GET' && answer.status === 200 && answer.json === undefined) {
+        throw engineFailure(`an answer to ${call.path} that is no JSON`)
       }
+      return answer
     },
     async stream(call, refused) {
       const path = await versioned(call)
       const signal = signalOf(call, call.body === undefined ? undefined : ENGINE_LIMITS.transferTimeoutMs)
+      let answer: EngineAnswer
       try {
         const response = await send({ socketPath, agent: false, path, call, signal })
         if ((response.statusCode ?? 0) < 300) return response
-        throw refused(await readAnswer(response))
+        answer = await readAnswer(response)
       } catch (cause) {
         throw failed(call, cause)
       }
+      throw refused(answer)
     },
   }
 }
