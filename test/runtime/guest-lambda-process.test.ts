@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { LambdaFunction } from '../../runtime/lambda/wire.ts'
 import { spawnGuest, type GuestOptions } from '../harness/guest-runtime.ts'
-import { open, startLambda, startReady } from '../harness/lambda-process.ts'
+import { open, startLambda, startReady, type OnCleanup } from '../harness/lambda-process.ts'
 
 const NODE = {
   runtime: 'node',
@@ -27,9 +27,14 @@ def handler(event, context):
   },
 } as const
 
+const afterTest: OnCleanup = (cleanup) =>
+  onTestFinished(async () => {
+    await cleanup()
+  })
+
 /** The process, and beside it the client of a container that knows its function. */
 async function start(guest: GuestOptions, fn: Partial<LambdaFunction> = {}) {
-  const ready = await startReady(onTestFinished, fn)
+  const ready = await startReady(afterTest, fn)
   const process = spawnGuest({ ...guest, isKnown: true, address: join(ready.directory, 'e1.api.sock') })
   await ready.agent.next('ready', 'e1')
   return { ...ready, process }
@@ -59,7 +64,7 @@ describe.each([NODE, PYTHON])('the client of $runtime beside the real Lambda pro
     const { call, process, child, directory, place } = await start(guest)
     child.kill('SIGKILL')
     await once(child, 'exit')
-    const again = startLambda(onTestFinished, { directory })
+    const again = startLambda(afterTest, { directory })
     const agent = await again.attach()
     agent.channel.send({ type: 'environments', environments: [place] })
     await agent.next('ready', 'e1')
