@@ -6,6 +6,7 @@ import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
 import { Hono, type Context } from 'hono'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
+import { accessKeys, createKeyRequestSchema, deleteKey } from './access-keys.ts'
 import { createVersion } from './create-version.ts'
 import { deleteFunction } from './delete-function.ts'
 import { deploy } from './deploy.ts'
@@ -163,6 +164,12 @@ function endpoints(
         return setSettings(ports, { ...(await readJson(context.req.raw, settingsRequestSchema)), by })
       },
     },
+    '/v1/keys': {
+      GET: () => ({ keys: accessKeys(ports).list() }),
+      POST: async (context) =>
+        accessKeys(ports).create(await readJson(context.req.raw, createKeyRequestSchema)),
+    },
+    '/v1/keys/:name': { DELETE: (_, accessKeyId) => deleteKey(ports, accessKeyId) },
     '/v1/usage': { GET: (context) => ports.usage(parseUsageQuery(context.req.query(), Date.now())) },
     '/v1/images/build': {
       POST: async (context) =>

@@ -27,6 +27,9 @@
  *   POST   /v1/images/build?dockerfile=PATH (tar of the context) → NDJSON of ImageEvent
  *   POST   /v1/images/load (tar of `docker save`, or OCI)    → NDJSON of ImageEvent
  *   POST   /v1/images/pull   PullRequest                     → NDJSON of ImageEvent
+ *   GET    /v1/keys                                          → {keys: AccessKey[]}         of the Lambda API
+ *   POST   /v1/keys              {description?}              → NewAccessKey                its secret is told once
+ *   DELETE /v1/keys/:id                                      → {accessKeyId}
  *   GET    /metrics                                          → Prometheus text (not under /v1)
  *   GET    /v1/functions/:name/logs?lines=N&follow=1        → NDJSON of LogLine; with follow it stays open
  */

@@ -36,11 +36,12 @@ export const keysCommand: Command = {
 
 async function createKey(context: CommandContext): Promise<CommandResult> {
   const description = context.flags.text('description')
-  const { answer: key, controlUrl } = await call<NewAccessKey>(context, {
+  const { controlUrl, response } = await send(context, {
     method: 'POST',
     path: ['keys'],
     body: description === undefined ? {} : { description },
   })
+  const key = await readJson<NewAccessKey>(controlUrl, response)
   return {
     document: key,
     // To be pasted into a shell; the secret cannot be shown again.
@@ -54,10 +55,8 @@ async function createKey(context: CommandContext): Promise<CommandResult> {
 }
 
 async function listKeys(context: CommandContext): Promise<CommandResult> {
-  const { answer } = await call<{ readonly keys: readonly AccessKey[] }>(context, {
-    method: 'GET',
-    path: ['keys'],
-  })
+  const { controlUrl, response } = await send(context, { method: 'GET', path: ['keys'] })
+  const answer = await readJson<{ readonly keys: readonly AccessKey[] }>(controlUrl, response)
   const nowMs = Date.now()
   const rows = answer.keys.map(({ accessKeyId, createdAt, description }) => [
     accessKeyId,
@@ -68,16 +67,16 @@ async function listKeys(context: CommandContext): Promise<CommandResult> {
 }
 
 async function deleteKey(context: CommandContext, accessKeyId: string): Promise<CommandResult> {
-  const { answer } = await call<object>(context, { method: 'DELETE', path: ['keys', accessKeyId] })
+  const { controlUrl, response } = await send(context, { method: 'DELETE', path: ['keys', accessKeyId] })
+  const answer = await readJson<object>(controlUrl, response)
   return { document: answer, text: `deleted ${accessKeyId}: requests signed with it are refused from now on` }
 }
 
-async function call<T>(
+async function send(
   context: CommandContext,
   request: Call,
-): Promise<{ readonly answer: T; readonly controlUrl: string }> {
+): Promise<{ readonly controlUrl: string; readonly response: Response }> {
   const address = await findNode(context)
   const controlUrl = parseControlUrl(address.controlUrl)
-  const response = await createSend({ ...address, actor: currentActor() })(request)
-  return { answer: await readJson<T>(controlUrl, response), controlUrl }
+  return { controlUrl, response: await createSend({ ...address, actor: currentActor() })(request) }
 }
