@@ -1,11 +1,13 @@
 /**
- * `npm start`: a node, and every example deployed on it. What stands after `npm start --` goes to `isola up`.
+ * `npm start`: a node, and every example deployed on it that this machine can run: those in containers need a container
+ * engine, some of them more. Why one is left out is said. What stands after `npm start --` goes to `isola up`.
  *
  * All of it is done as a user would, with the `isola` command: the node is a child process that says as JSON when it
  * is ready, and ends when this ends. This ends with npm: npm passes signals on to the shell between, which dies of them
  * and tells nobody.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -21,12 +23,24 @@ interface Ready {
   readonly limits: string
 }
 
-/** In this order. `paths` are what the table at the end shows. */
-const EXAMPLES: readonly {
+interface Example {
   readonly name: string
+  /** What the table at the end shows. */
   readonly paths: readonly string[]
   readonly about: string
-}[] = [
+}
+
+interface ContainerExample extends Example {
+  /** A file that must be there before. */
+  readonly needs?: { readonly path: string; readonly wayOut: string }
+  /** Another example that it calls. */
+  readonly calls?: string
+  /** Instead of URLs. */
+  readonly command?: string
+}
+
+/** In this order. */
+const EXAMPLES: readonly Example[] = [
   { name: 'hello', paths: ['/'], about: 'the smallest function' },
   { name: 'api', paths: ['/books', '/books/2'], about: 'a JSON API on Hono' },
   { name: 'site', paths: ['/'], about: 'a page, the origin of the next' },
@@ -34,6 +48,29 @@ const EXAMPLES: readonly {
   { name: 'stream', paths: ['/'], about: 'a line at a time' },
   { name: 'websocket', paths: ['/'], about: 'an echo, with a page to try it' },
   { name: 'wasm', paths: ['/?n=90'], about: 'Fibonacci in WebAssembly' },
+]
+
+/** In this order, after the others. */
+const CONTAINER_EXAMPLES: readonly ContainerExample[] = [
+  { name: 'report', paths: ['/'], about: 'a Python handler' },
+  { name: 'server', paths: ['/', '/count?to=5'], about: 'a Dockerfile with an HTTP server' },
+  { name: 'resize', paths: ['/?width=300'], about: 'pictures made smaller by sharp' },
+  { name: 'gallery', paths: ['/'], about: 'an isolate that calls "resize"', calls: 'resize' },
+  {
+    name: 'aws-image',
+    paths: ['/'],
+    about: "an image with AWS's own runtime client",
+    needs: {
+      path: 'node_modules/aws-lambda-ric/rapid-client.node',
+      wayOut: 'run "npm install" in examples/aws-image first, which compiles the client',
+    },
+  },
+  {
+    name: 'jobs',
+    paths: [],
+    about: 'a job that nobody waits for',
+    command: `npm run isola -- invoke jobs --async --payload '{"pages": 40}'`,
+  },
 ]
 
 const node = spawn(ISOLA, ['up', ...process.argv.slice(2), '--json'], {
@@ -70,10 +107,10 @@ async function deployAll(): Promise<undefined> {
   console.log(`node is up on ${ready.httpUrl}, control ${ready.controlUrl}, data ${ready.dataDirectory}`)
   console.log(`  sandbox: ${ready.sandbox}\n  limits:  ${ready.limits}\n`)
   for (const { name } of EXAMPLES) {
-    const directory = fileURLToPath(new URL(name, import.meta.url))
-    const { liveMs } = await isola(ready, 'deploy', directory)
+    const { liveMs } = await isola(ready, 'deploy', directoryOf(name))
     console.log(`deployed ${name.padEnd(9)} live in ${Math.round(Number(liveMs))} ms`)
   }
+  const inContainers = await deployContainers(ready)
   const edgeHost = `www.${ready.baseDomain}`
   await isola(
     ready,
@@ -85,15 +122,54 @@ async function deployAll(): Promise<undefined> {
     urlOf(ready, `site.${ready.baseDomain}`),
   )
   console.log('')
-  for (const { name, paths, about } of EXAMPLES) {
+  for (const { name, paths, about } of [...EXAMPLES, ...inContainers]) {
     const host = name === 'edge' ? edgeHost : `${name}.${ready.baseDomain}`
     for (const path of name === 'edge' ? ['/'] : paths) {
       console.log(`  ${`${urlOf(ready, host)}${path}`.padEnd(44)} ${about}`)
     }
   }
+  for (const { command, about } of inContainers) {
+    if (command !== undefined) console.log(`  ${command}   ${about}`)
+  }
   console.log(
     '\nCtrl-C ends it. "npm run isola -- status" shows its processes, "npm run isola -- help" all commands.',
   )
+}
+
+/** Those that could be deployed. */
+async function deployContainers(ready: Ready): Promise<readonly ContainerExample[]> {
+  const deployed: ContainerExample[] = []
+  for (const example of CONTAINER_EXAMPLES) {
+    const { name } = example
+    const missing = whatIsMissing(example, deployed)
+    if (missing !== undefined) {
+      console.log(`left out ${name.padEnd(9)} ${missing}`)
+      continue
+    }
+    try {
+      const { liveMs } = await isola(ready, 'deploy', directoryOf(name))
+      console.log(`deployed ${name.padEnd(9)} live in ${Math.round(Number(liveMs))} ms`)
+      deployed.push(example)
+    } catch (error) {
+      if (isStopping) return deployed
+      console.log(`left out ${name.padEnd(9)} ${messageOf(error)}`)
+    }
+  }
+  return deployed
+}
+
+function whatIsMissing(
+  { name, needs, calls }: ContainerExample,
+  deployed: readonly Example[],
+): string | undefined {
+  if (calls !== undefined && !deployed.some((other) => other.name === calls)) {
+    return `it calls "${calls}", which is not there`
+  }
+  return needs === undefined || existsSync(`${directoryOf(name)}/${needs.path}`) ? undefined : needs.wayOut
+}
+
+function directoryOf(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url))
 }
 
 /** The node's first line, if it gets that far. What it says later is passed on. */
@@ -127,11 +203,20 @@ function urlOf(ready: Ready, host: string): string {
 async function failed(error: unknown): Promise<number | undefined> {
   // A deploy that was cut off by Ctrl-C is no news.
   if (isStopping) return undefined
-  const { stderr, message } = error as { stderr?: string; message: string }
-  console.error(stderr?.trim() || message)
+  console.error(messageOf(error))
   stop('SIGTERM')
   await ended
   return 1
+}
+
+/** What the command said last: before it may stand what it did. */
+function messageOf(error: unknown): string {
+  const { stdout, stderr, message } = error as { stdout?: string; stderr?: string; message: string }
+  try {
+    return (JSON.parse(stdout ?? '') as { error: { message: string } }).error.message
+  } catch {
+    return stderr?.trim() || message
+  }
 }
 
 function stop(signal: NodeJS.Signals): void {

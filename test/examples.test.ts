@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { get, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,9 +11,11 @@ import type { DeployResult } from '../sdk/model/control.ts'
 import { isAlive, runIsola, startTestNode, type TestNode } from './harness/node.ts'
 
 const EXAMPLES = fileURLToPath(new URL('../examples', import.meta.url))
+/** Those that need no container engine; `examples-container.test.ts` has the others. */
 const names = readdirSync(EXAMPLES, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
+  .filter((entry) => entry.isDirectory() && entry.name !== 'gallery')
   .map(({ name }) => name)
+  .filter((name) => existsSync(join(EXAMPLES, name, 'wrangler.jsonc')))
 
 describe('the examples', () => {
   let node: TestNode
