@@ -27,8 +27,6 @@ export interface MadeFile {
 }
 
 const BIGGEST_SHOWN = 5
-/** The first that zip has; its fields are local time, whatever the zone. */
-const FIXED_TIME = new Date(1980, 0, 1)
 
 /** Throws `bundle_too_large` with the names of the biggest files, `build_failed` for one that changes meanwhile. */
 export async function packArchive(entries: readonly ArchiveEntry[]): Promise<Archive> {
@@ -40,11 +38,13 @@ export async function packArchive(entries: readonly ArchiveEntry[]): Promise<Arc
     throw tooLarge(files, `the files have ${unpackedBytes} bytes`, CONTAINER_LIMITS.unpackedBytesMax)
   }
   const zip = new ZipFile()
+  // Its fields are local time, and so the same in every zone; a day after the first that zip has, whatever zone that is in.
+  const mtime = new Date(1980, 0, 2)
   const sorted = entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   const reading: Reading = { name: '' }
   for (const entry of sorted) {
     const options = {
-      mtime: FIXED_TIME,
+      mtime,
       forceDosTimestamp: true,
       mode: 'path' in entry && entry.isExecutable ? 0o100755 : 0o100644,
     }
