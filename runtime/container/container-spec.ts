@@ -14,7 +14,7 @@ export interface ContainerSpecOptions {
   readonly command?: readonly string[]
   readonly workingDirectory?: string
   /** The image's own; `containerUser` makes a user of it that is not root. */
-  readonly user?: string
+  readonly imageUser?: string
   readonly environment?: Readonly<Record<string, string>>
   /** Swap included, and everything in `/tmp`. */
   readonly memoryMib: number
@@ -58,7 +58,7 @@ export function containerSpec(options: ContainerSpecOptions): ContainerSpec {
     ...(command !== undefined && { Cmd: command }),
     ...(workingDirectory !== undefined && { WorkingDir: workingDirectory }),
     Env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
-    User: containerUser(options.user),
+    User: containerUser(options.imageUser),
     Labels: options.labels,
     // An image's own would be an exec every few seconds, outside of every bound on starts.
     Healthcheck: { Test: ['NONE'] },
