@@ -1,5 +1,5 @@
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
-import type { ControlPorts } from '../control/ports.ts'
+import type { AccessKeys, ControlPorts, ImagePort } from '../control/ports.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { LogStore } from './log-store.ts'
 import type { RouterHold } from './router-hold.ts'
@@ -8,6 +8,8 @@ import type { Supervisor } from './supervisor.ts'
 
 /** What the control operations see of this node. */
 export interface ControlParts extends Pick<ControlPorts, 'usage' | 'metrics'> {
+  readonly images: ImagePort
+  readonly keys: AccessKeys
   readonly registry: Registry
   readonly baseDomain: string
   readonly supervisor: Supervisor
@@ -16,8 +18,8 @@ export interface ControlParts extends Pick<ControlPorts, 'usage' | 'metrics'> {
   status(): NodeStatus
 }
 
-export function controlPorts(parts: ControlParts): ControlPorts {
-  const { registry, baseDomain, supervisor, router, logs } = parts
+export function controlPorts(parts: ControlParts): ControlPorts & { readonly keys: AccessKeys } {
+  const { registry, baseDomain, supervisor, router, logs, images, keys } = parts
   return {
     registry,
     baseDomain,
@@ -40,5 +42,7 @@ export function controlPorts(parts: ControlParts): ControlPorts {
     usage: (query) => parts.usage(query),
     metrics: () => parts.metrics(),
     logs,
+    images,
+    keys,
   }
 }

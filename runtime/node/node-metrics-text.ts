@@ -257,7 +257,7 @@ function writeNode(metrics: MetricWriter, { gauges }: MetricsState): void {
       .reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
   )
   gauge('node_cpu_budget_cores', 'Processor cores that instances may use together.', budget.cpus)
-  const own = processes.filter(({ role }) => role === 'agent' || role === 'router' || role === 'egress')
+  const own = processes.filter(({ role }) => role !== 'instance' && role !== 'blank')
   metrics.counter(
     {
       name: 'process_cpu_seconds_total',

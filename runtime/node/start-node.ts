@@ -4,7 +4,14 @@ import { IsolaError } from '../../sdk/model/errors.ts'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { Head, WorkerVersion } from '../../sdk/model/function.ts'
-import type { InstanceDriver } from '../pool/driver.ts'
+import type { AsyncEvents } from '../async/async-events.ts'
+import { absentAsyncEvents, openAsyncEvents } from '../async/open-async-events.ts'
+import { openAccessKeys } from '../lambda-api/access-keys.ts'
+import { createLambdaApi, isLambdaApiPath } from '../lambda-api/api.ts'
+import { INNER_DOOR_SOCKET, type Invoker } from '../pool/inner-door.ts'
+import { joinDrivers } from './driver-set.ts'
+import { createInvoker, eventInvoke } from './invoke.ts'
+import { openContainerHost } from './container-host.ts'
 import { createIsolateDriver } from '../isolate/driver.ts'
 import type { SandboxChoice } from '../isolate/sandbox.ts'
 import { openEmbeddedBucket } from '../registry/embedded-bucket.ts'
@@ -46,6 +53,8 @@ export interface NodeOptions {
   /** What instances may use together. @default what the machine grants, less what the node needs itself */
   readonly memoryMib?: number | undefined
   readonly cpus?: number | undefined
+  /** Unix socket of the container engine. @default DEFAULT_ENGINE_SOCKET */
+  readonly engineSocket?: string | undefined
   onEvent(line: string): void
 }
 
@@ -66,6 +75,7 @@ export interface RunningNode {
   kill(): void
 }
 
+const DEFAULT_ENGINE_SOCKET = '/var/run/docker.sock'
 const COLLECT_EVERY_MS = 3_600_000
 const COLLECT_GRACE_MS = 3_600_000
 
@@ -140,7 +150,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       limits: egressLimitsOf(head),
     })
   setRules(registry.head)
-  const driver: InstanceDriver = await createIsolateDriver({
+  const isolates = await createIsolateDriver({
     runDirectory: data.runPath,
     isolationName: data.name,
     egress,
@@ -149,6 +159,17 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     budget,
     loadModules: (version) => loadModules(registry, version),
   })
+  const containers = await openContainerHost({
+    data,
+    engineSocket: options.engineSocket ?? DEFAULT_ENGINE_SOCKET,
+    registry,
+    budget,
+    allowEgress: options.allowEgress,
+    ownAddresses: ownAddresses(),
+    log,
+    onEvent,
+  })
+  const driver = joinDrivers({ worker: isolates, container: containers.driver })
   // Instances taken over outlive an agent that cannot start, as they outlived the one before.
   let adopted = 0
   undo.push(() => (adopted > 0 ? undefined : driver.close()))
@@ -201,6 +222,10 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   undo.push(() => router.link.kill())
   registry.onChange(publish)
 
+  const invoker = createInvoker({ socketPath: join(data.runPath, INNER_DOOR_SOCKET) })
+  const events = await openEvents(options, { data, registry, invoker })
+  undo.push(() => events.close())
+
   const httpUrlNow = (): string => `http://${urlHost(http.host)}:${router.httpPort}`
   const status = (): NodeStatus =>
     describeNode({
@@ -214,6 +239,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       supervisor,
       routerPid: router.link.pid,
       egressPid: egress.link.pid,
+      lambdaPid: containers.lambda.link.pid,
     })
   const ports = controlPorts({
     registry,
@@ -224,13 +250,27 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     status,
     usage: (query) => accounting.usage(query),
     metrics: () => accounting.metrics(),
+    images: containers.images,
+    keys: await openAccessKeys(join(data.path, 'keys.json')),
   })
-  server.serve(createControlApi(ports, { token: data.token }))
+  const lambdaApi = createLambdaApi({
+    ...ports,
+    keys: ports.keys,
+    events,
+    invoke: (invocation) => invoker.invoke(invocation),
+    resolveImage: (reference) => containers.resolveImage(reference),
+  })
+  const controlApi = createControlApi(ports, { token: data.token })
+  server.serve({
+    fetch: (request) =>
+      isLambdaApiPath(new URL(request.url).pathname) ? lambdaApi(request) : controlApi.fetch(request),
+  })
   const httpUrl = httpUrlNow()
   data.writeNodeFile({ pid: process.pid, httpUrl, controlUrl: server.url })
   const collector = setInterval(() => {
     registry
       .collect({ graceMs: COLLECT_GRACE_MS })
+      .then(() => containers.collect())
       .catch((error: unknown) => onEvent(`collection failed: ${String(error)}`))
   }, COLLECT_EVERY_MS)
 
@@ -239,11 +279,14 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const stop = async (): Promise<void> => {
     clearInterval(collector)
     await server.close()
+    await events.close()
+    invoker.close()
     await history.stop()
     await router.stop(INSTANCE_LIMITS.drainTimeoutMs)
     supervisor.onRouterLost()
     await supervisor.close(INSTANCE_LIMITS.waitUntilMsMax)
     await driver.close()
+    await containers.lambda.shutdown(INSTANCE_LIMITS.stopGraceMs)
     await egress.link.shutdown({ type: 'shutdown' }, INSTANCE_LIMITS.stopGraceMs)
     await accounting.close()
     limitedLogs.close()
@@ -267,8 +310,31 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     kill: () => {
       router.link.kill()
       for (const pid of driver.pids()) killIfThere(pid)
+      containers.lambda.link.kill()
       egress.link.kill()
     },
+  }
+}
+
+/** A node whose events cannot be kept serves all the same, and says so to who sends one. */
+async function openEvents(
+  { onEvent }: NodeOptions,
+  parts: { readonly data: DataDirectory; readonly registry: Registry; readonly invoker: Invoker },
+): Promise<AsyncEvents> {
+  const { data, registry, invoker } = parts
+  try {
+    return await openAsyncEvents({
+      directory: data.path,
+      invoke: eventInvoke(invoker),
+      settingsOf: (functionName) => {
+        const record = registry.head.functions[functionName]
+        return record && (record.asyncInvoke ?? {})
+      },
+      onEvent,
+    })
+  } catch (error) {
+    onEvent(`events for later cannot be kept: ${(error as Error).message}`)
+    return absentAsyncEvents(error)
   }
 }
 

@@ -17,12 +17,14 @@ export interface NodeParts {
   readonly supervisor: Supervisor
   readonly routerPid: number
   readonly egressPid: number
+  /** 0 where none runs. */
+  readonly lambdaPid: number
 }
 
 /** Every process of the node, with what it uses now. */
 export function describeNode(parts: NodeParts): NodeStatus {
-  const { driver, supervisor, routerPid, egressPid, ...rest } = parts
-  const platform = (role: 'agent' | 'router' | 'egress', pid: number): ProcessStatus[] => {
+  const { driver, supervisor, routerPid, egressPid, lambdaPid, ...rest } = parts
+  const platform = (role: ProcessStatus['role'], pid: number): ProcessStatus[] => {
     const usage = readUsage(pid)
     return usage === undefined ? [] : [{ role, pid, state: 'running', ...usage }]
   }
@@ -36,6 +38,7 @@ export function describeNode(parts: NodeParts): NodeStatus {
       ...platform('agent', process.pid),
       ...platform('router', routerPid),
       ...platform('egress', egressPid),
+      ...(lambdaPid > 0 ? platform('lambda', lambdaPid) : []),
       ...supervisor.instances.map((instance): ProcessStatus => ({
         role: 'instance',
         pid: instance.pid,

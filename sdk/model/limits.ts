@@ -231,6 +231,8 @@ export const ENGINE_LIMITS = {
   buildMemoryMib: 2_048,
   /** Of build and image text that waits for a slow client; beyond it the older half is dropped and the client is told. */
   textBytesBufferedMax: MIB,
+  /** Of layers that builds left, kept for the next build. */
+  buildCacheBytesMax: 4 * 1024 * MIB,
   /** An image that no version names is kept this long: its deploy may be on the way. */
   unusedImageKeptMs: 3_600_000,
   /** Of the small documents in an image archive (manifests, configurations), all together. */

@@ -17,7 +17,7 @@ export type InstanceState = 'blank' | 'starting' | 'running' | 'draining' | 'pau
 
 /** One process of a node, as `isola status` lists it. */
 export interface ProcessStatus {
-  readonly role: 'agent' | 'router' | 'egress' | 'instance' | 'blank'
+  readonly role: 'agent' | 'router' | 'egress' | 'lambda' | 'instance' | 'blank'
   readonly pid: number
   readonly state: InstanceState
   readonly memoryBytes: number

@@ -35,6 +35,11 @@ export const upCommand: Command = {
       value: 'DOMAIN',
       help: 'functions answer on <function>.DOMAIN (default localhost)',
     },
+    'engine-socket': {
+      type: 'text',
+      value: 'PATH',
+      help: 'unix socket of the container engine (default /var/run/docker.sock)',
+    },
     'allow-egress': {
       type: 'texts',
       value: 'CIDR',
@@ -84,6 +89,7 @@ async function up(context: CommandContext): Promise<CommandResult> {
     sandbox: sandbox(context),
     memoryMib: memoryMib(context),
     cpus: cpus(context),
+    engineSocket: context.flags.text('engine-socket'),
   }
   const { startNode } = await import('../../../runtime/node/start-node.ts')
   // Readiness is the first event a reader of --json gets, whatever was said before it.
