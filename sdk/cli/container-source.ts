@@ -72,10 +72,8 @@ export async function sendSource(
     const { type, runtime, handler } = prepared
     return { type, runtime, handler, archive: await client.uploadArchive(prepared.archive.bytes) }
   }
-  const onLog = (text: string): void => {
-    for (const line of text.split('\n')) if (line.trim() !== '') output.progress(terminalText(line))
-  }
-  const image = await sendImage(prepared, client, onLog)
+  const log = createLineLog((line) => output.progress(terminalText(line)))
+  const image = await sendImage(prepared, client, log.write).finally(log.end)
   output.progress(
     `image ${shortImageId(image.imageId)}, ${formatBytes(image.sizeBytes)}, ${image.architecture}`,
   )
@@ -157,6 +155,26 @@ function runOf({ entryPoint, command, workingDirectory }: RunConfig): RunConfig 
     ...(entryPoint !== undefined && { entryPoint }),
     ...(command !== undefined && { command }),
     ...(workingDirectory !== undefined && { workingDirectory }),
+  }
+}
+
+/** Builders write a line in pieces, and one over another where it is about progress: the last of those is said. */
+function createLineLog(say: (line: string) => void): { write(text: string): void; end(): void } {
+  let rest = ''
+  const sayLine = (line: string): void => {
+    const shown = line.replace(/\r+$/, '').split('\r').at(-1) ?? ''
+    if (shown.trim() !== '') say(shown)
+  }
+  return {
+    write(text) {
+      const lines = (rest + text).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) sayLine(line)
+    },
+    end() {
+      sayLine(rest)
+      rest = ''
+    },
   }
 }
 

@@ -161,6 +161,8 @@ export function runIsola(
     readonly cwd?: string
     readonly env?: Readonly<Record<string, string>>
     readonly bin?: string
+    /** What it reads from stdin. @default nothing */
+    readonly input?: string
   } = {},
 ): Promise<CommandOutcome> {
   return new Promise((resolve) => {
@@ -173,7 +175,9 @@ export function runIsola(
         resolve({ code, stdout, stderr })
       },
     )
-    child.stdin?.end()
+    // It may end without having read it.
+    child.stdin?.on('error', () => undefined)
+    child.stdin?.end(options.input)
   })
 }
 
