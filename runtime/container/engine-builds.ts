@@ -47,6 +47,7 @@ async function build(http: EngineHttp, images: ImagePart, options: BuildOptions)
   const layers = createLayerList()
   const timeout = AbortSignal.timeout(timeoutMs)
   const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal])
+  let step = ''
   const memory = String(ENGINE_LIMITS.buildMemoryMib * 1024 * 1024)
   try {
     const stream = await http.stream(
@@ -72,17 +73,19 @@ async function build(http: EngineHttp, images: ImagePart, options: BuildOptions)
       (answer) => failed(answer.message),
     )
     const { id } = await readProgress(http, stream, {
-      failed,
+      failed: (message) => failed(message, step),
       onId: layers.addStage,
       onText(text) {
         layers.addText(text)
+        if (/^Step \d+\/\d+ : /.test(text)) step = text.trim()
         onText(text)
       },
     })
     if (id === undefined) throw failed('it ended without an image')
     return id
   } catch (cause) {
-    if (!timeout.aborted || options.signal?.aborted === true) throw cause
+    options.signal?.throwIfAborted()
+    if (!timeout.aborted) throw cause
     throw new IsolaError(
       'build_failed',
       `the build did not end within ${timeoutMs / 1000} s and was stopped: make its steps shorter, or build the image elsewhere and send it`,
@@ -93,9 +96,13 @@ async function build(http: EngineHttp, images: ImagePart, options: BuildOptions)
   }
 }
 
-function failed(message: string): IsolaError {
-  return new IsolaError('build_failed', `the image cannot be built: ${message}`)
+/** What was done when it failed is not always in the engine's words. */
+function failed(message: string, step = ''): IsolaError {
+  const place = step === '' ? '' : ` (${step.slice(0, STEP_LENGTH_MAX)})`
+  return new IsolaError('build_failed', `the image cannot be built${place}: ${message}`)
 }
+
+const STEP_LENGTH_MAX = 200
 
 /** The builder says each layer's id in its text, and of each stage that is done the whole id. */
 function createLayerList(): {

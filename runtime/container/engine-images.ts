@@ -125,7 +125,12 @@ async function pull(
     },
     ({ message, status }) => failed(message, status),
   )
-  await readProgress(http, stream, { onText, failed })
+  try {
+    await readProgress(http, stream, { onText, failed })
+  } catch (cause) {
+    signal?.throwIfAborted()
+    throw cause
+  }
   return idOf(reference)
 }
 
@@ -194,7 +199,15 @@ function registryOf(reference: string): string {
 }
 
 function pathOf(reference: string): string {
-  return reference.split('/').map(encodeURIComponent).join('/')
+  const parts = reference.split('/')
+  // As a path these would lead to other calls of the engine's.
+  if (parts.some((part) => part === '' || part === '.' || part === '..')) {
+    throw new IsolaError(
+      'invalid_argument',
+      `${JSON.stringify(reference.slice(0, 200))} is no reference of an image: write "registry/name:tag" or "registry/name@sha256:…"`,
+    )
+  }
+  return parts.map(encodeURIComponent).join('/')
 }
 
 interface RawImage {

@@ -49,12 +49,10 @@ describeEngine('containers of the engine', () => {
     const other = await place.run('sleep 60')
     await expect.poll(async () => (await engine.inspectContainer(ended))?.status).toBe('exited')
     const found = await engine.listContainers({ ...labels, ...kind })
-    expect(found.map(({ id, running: isRunning }) => [id, isRunning]).sort()).toEqual(
-      [
-        [ended, false],
-        [running, true],
-      ].sort(),
-    )
+    expect(Object.fromEntries(found.map(({ id, running: isRunning }) => [id, isRunning]))).toEqual({
+      [ended]: false,
+      [running]: true,
+    })
     expect(await engine.listContainers({ ...labels, 'isola.kind': 'none-such' })).toEqual([])
     for (const id of [ended, running, other]) await engine.removeContainer(id)
   })
