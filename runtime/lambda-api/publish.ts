@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { LAMBDA_API_LIMITS } from '../../sdk/model/limits.ts'
 import type { LambdaRecord, LambdaVersion } from '../../sdk/model/lambda.ts'
+import { inTurns } from '../registry/in-turns.ts'
 import { ApiError } from './api-error.ts'
 import type { Call } from './call.ts'
 import { description, readFields, text } from './fields.ts'
@@ -77,11 +78,11 @@ export async function publish(
 export async function listVersionsByFunction(call: Call): Promise<Response> {
   const { name } = referenceOf(call)
   const fn = await findLambdaFunction(call, name)
-  const numbers = [undefined, ...fn.lambda.versions.map(({ number }) => number)]
-  const { items, next } = listPage(call, numbers, versionKey)
-  const versions = await Promise.all(
-    items.map((number) => configurationOf(call, fn, numberTarget(fn, number))),
+  const published = fn.lambda.versions.map(({ number }) => ({ number }))
+  const { items, next } = listPage(call, [{ number: undefined }, ...published], ({ number }) =>
+    versionKey(number),
   )
+  const versions = await inTurns(items, ({ number }) => configurationOf(call, fn, numberTarget(fn, number)))
   return Response.json({ Versions: versions, NextMarker: next ?? null })
 }
 
