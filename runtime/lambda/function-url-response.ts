@@ -74,7 +74,7 @@ function readHead(fields: Fields, defaultType: string): UrlResponseHead | string
     if (typeof value === 'object') return `header ${shown(name)} is ${shown(value)}: give a string`
     const lower = name.toLowerCase()
     if (lower === 'content-type') hasType = true
-    const problem = add(headers, name, String(value))
+    const problem = add(headers, name, `${value as string | number | boolean}`)
     if (problem !== undefined) return problem
   }
   const cookies = fields.cookies ?? []
@@ -121,7 +121,7 @@ function readBody({ body, isBase64Encoded }: Fields): Buffer | string {
   }
   if (body === undefined || body === null) return Buffer.alloc(0)
   if (typeof body === 'object') return `body is ${shown(body)}: give a string, e.g. of JSON.stringify`
-  const text = String(body)
+  const text = `${body as string | number | boolean}`
   if (isBase64Encoded !== true) return Buffer.from(text)
   if (!BASE64.test(text)) return 'body is not base64, and isBase64Encoded says it is'
   return Buffer.from(text, 'base64')

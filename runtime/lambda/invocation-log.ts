@@ -35,7 +35,8 @@ export function createInvocationLog(options: {
   return {
     start: (requestId) => write(requestId, 'info', `START RequestId: ${requestId} Version: $LATEST`),
     end(requestId, { durationMs, initMs, failure }) {
-      if (failure !== undefined && failure.isOwn !== true) write(requestId, 'error', failureText(requestId, failure, fn.timeoutMs))
+      if (failure !== undefined && failure.isOwn !== true)
+        write(requestId, 'error', failureText(requestId, failure, fn.timeoutMs))
       write(requestId, 'info', `END RequestId: ${requestId}`)
       const fields = [
         `REPORT RequestId: ${requestId}`,
