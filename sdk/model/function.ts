@@ -1,6 +1,7 @@
 import { IsolaError } from './errors.ts'
 import type { ModuleRef } from './bundle.ts'
 import type { LambdaRecord } from './lambda.ts'
+import type { DispatchNamespace, WranglerRecord } from './wrangler.ts'
 import type { FunctionLimitsPatch } from './function-limits.ts'
 import type { PolicyPatch } from './policy.ts'
 import type { FleetSettings, SettingChange } from './settings.ts'
@@ -8,7 +9,15 @@ import type { FleetSettings, SettingChange } from './settings.ts'
 export type FunctionKind = 'worker' | 'container'
 
 /** A capability handed to a function by name, through `env`. One member per type; more come with their services. */
-export type Binding = VariableBinding | ServiceBinding
+export type Binding =
+  | VariableBinding
+  | SecretBinding
+  | ServiceBinding
+  | VersionMetadataBinding
+  | RateLimitBinding
+  | AssetsBinding
+  | DispatchBinding
+  | ModuleBinding
 
 export type VariableBinding =
   | { readonly type: 'text'; readonly name: string; readonly text: string }
@@ -19,6 +28,53 @@ export interface ServiceBinding {
   readonly type: 'service'
   readonly name: string
   readonly functionName: string
+  /** Of the other's named entrypoints. @default its default export */
+  readonly entrypoint?: string
+  /** JSON that its entrypoint finds in `ctx.props`. */
+  readonly props?: unknown
+}
+
+/** A string that only the function sees. `sealed` by the fleet's key; equal secrets of one function are sealed alike. */
+export interface SecretBinding {
+  readonly type: 'secret'
+  readonly name: string
+  readonly sealed: string
+}
+
+/** `{id, tag, timestamp}` of the version itself. */
+export interface VersionMetadataBinding {
+  readonly type: 'version-metadata'
+  readonly name: string
+}
+
+/** `env.<name>.limit({ key })` answers `{ success }`: so many calls a key in a period, counted on each node. */
+export interface RateLimitBinding {
+  readonly type: 'rate-limit'
+  readonly name: string
+  /** Bindings of one id count together. */
+  readonly namespaceId: string
+  readonly limit: number
+  readonly periodS: 10 | 60
+}
+
+/** The version's own static files, by `env.<name>.fetch()`. */
+export interface AssetsBinding {
+  readonly type: 'assets'
+  readonly name: string
+}
+
+/** `env.<name>.get(script).fetch()`: a function of the dispatch namespace. */
+export interface DispatchBinding {
+  readonly type: 'dispatch'
+  readonly name: string
+  readonly namespace: string
+}
+
+/** A module of the version as a global variable, as the service-worker format has them. */
+export interface ModuleBinding {
+  readonly type: 'module'
+  readonly name: string
+  readonly module: string
 }
 
 /** What a version asks for; `FunctionLimits` says what is in force. */
@@ -35,7 +91,11 @@ export type VersionContent = WorkerContent | ContainerContent
 /** Runs in an isolate. */
 export interface WorkerContent {
   readonly kind: 'worker'
+  /** Empty where there is no code and all are assets. */
   readonly mainModule: string
+  /** How the main module offers its handlers. @default 'module' */
+  readonly format?: 'module' | 'service-worker'
+  readonly assets?: StaticAssets
   readonly modules: readonly ModuleRef[]
   readonly bindings: readonly Binding[]
   /** `YYYY-MM-DD`, as workerd reads it. */
@@ -43,6 +103,37 @@ export interface WorkerContent {
   readonly compatibilityFlags: readonly string[]
   /** Only what its configuration says. */
   readonly limits: Partial<VersionLimits>
+}
+
+/** Files that are served as they are, in front of the code or instead of it. */
+export interface StaticAssets {
+  /** JSON, `AssetManifest`. */
+  readonly manifest: BlobRef
+  readonly config: AssetsConfig
+}
+
+export interface AssetManifest {
+  /** By path: begins with `/`, not percent-encoded. */
+  readonly files: Readonly<Record<string, AssetFile>>
+}
+
+export interface AssetFile extends BlobRef {
+  /** Absent: it is served without one. */
+  readonly contentType?: string
+}
+
+/** As wrangler's `assets`. */
+export interface AssetsConfig {
+  /** @default 'auto-trailing-slash' */
+  readonly htmlHandling?: 'auto-trailing-slash' | 'force-trailing-slash' | 'drop-trailing-slash' | 'none'
+  /** @default 'none' */
+  readonly notFoundHandling?: 'single-page-application' | '404-page' | 'none'
+  /** Paths that go to the code first, `!` before those that do not; true: all. @default false */
+  readonly runWorkerFirst?: boolean | readonly string[]
+  /** Text of the file `_redirects`. */
+  readonly redirects?: string
+  /** Text of the file `_headers`. */
+  readonly headers?: string
 }
 
 /** Runs in a container. Its bindings are environment variables: `text` as it is, `json` as JSON. */
@@ -130,7 +221,10 @@ export function servicesOf({ bindings }: VersionContent): readonly string[] {
 
 /** Everything a version needs from the blob store. */
 export function blobsOf(content: VersionContent): readonly BlobRef[] {
-  if (content.kind === 'worker') return content.modules
+  if (content.kind === 'worker') {
+    // The files of assets stand in their manifest, which is a blob itself.
+    return content.assets === undefined ? content.modules : [...content.modules, content.assets.manifest]
+  }
   return content.source.type === 'code' ? [content.source.archive] : []
 }
 
@@ -187,6 +281,8 @@ export interface FunctionRecord {
   readonly limits?: FunctionLimitsPatch
   /** Of events that are worked on later. Absent fields are `DEFAULT_ASYNC_SETTINGS`. */
   readonly asyncInvoke?: Partial<AsyncSettings>
+  /** What wrangler's API keeps of it, in the shapes of that API. */
+  readonly wrangler?: WranglerRecord
   /** What the Lambda API keeps of it, in the shapes of that API. */
   readonly lambda?: LambdaRecord
   /** Of policy and limits; newest first, at most `settingChangesMax`. */
@@ -213,6 +309,8 @@ export interface Head {
   readonly functions: Readonly<Record<string, FunctionRecord>>
   /** Absent until something is set. */
   readonly settings?: FleetSettings
+  /** By name. Absent until there is one. */
+  readonly dispatchNamespaces?: Readonly<Record<string, DispatchNamespace>>
 }
 
 const FUNCTION_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
