@@ -23,7 +23,7 @@ export interface SourceSelection {
 }
 
 /** Of no use where a function runs, or (`.env`, `.npmrc`) secrets of the machine that deploys. */
-export const NEVER_PACKED = [
+const NEVER_PACKED = [
   '.git',
   '.hg',
   '.svn',

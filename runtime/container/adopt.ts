@@ -28,11 +28,11 @@ interface Found {
   readonly sandbox: SandboxBlank | undefined
 }
 
-/** Throws `engine_unavailable`: then nothing was changed. */
-export async function adoptInstances(parts: ContainerParts): Promise<Adoption> {
+/** Throws `engine_unavailable`: then nothing was changed. `known`: ids of what was adopted before. */
+export async function adoptInstances(parts: ContainerParts, known: ReadonlySet<string>): Promise<Adoption> {
   const { engine, cgroups } = parts.tools
   await cgroups.parent()
-  const isOurs = (id: string): boolean => parts.ids.isOwn(id)
+  const isOurs = (id: string): boolean => known.has(id) || parts.ids.isOwn(id)
   const folders = [join(parts.runDirectory, RUN_FOLDER), join(parts.dataDirectory, DATA_FOLDER)]
   const directories = folders.flatMap((folder) =>
     idsIn(folder)

@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 import { cgroupOfProcess, readMounts, type Cgroup } from '../machine/cgroup.ts'
 import { limitAround, read, readNumber, tryRemoveDirectory, tryWrite } from '../machine/cgroup-file.ts'
@@ -21,11 +22,12 @@ export interface ContainerCgroups {
   /** The budget in MiB, if containers together have come to it; to be asked when one was ended for want of memory. */
   budgetReachedMib(): number | undefined
   /** Removes the parent, if empty. */
-  close(): void
+  close(): Promise<void>
 }
 
 const MIB = 1024 * 1024
 const CPU_PERIOD_US = 100_000
+const REMOVE_PAUSE_MS = 20
 
 export function openContainerCgroups(options: {
   readonly engine: Engine
@@ -38,17 +40,10 @@ export function openContainerCgroups(options: {
   let parentDirectories: Readonly<Record<string, string>> | undefined
   let isBudgetInForce = budget === undefined
 
-  const nameParent = async (): Promise<string | undefined> => {
-    const { cgroupDriver } = await options.engine.info()
-    // systemd nests slices at each dash.
-    if (cgroupDriver === 'systemd')
-      return `isola${options.isolationName.replaceAll(/[^a-zA-Z0-9]/g, '')}.slice`
-    return cgroupDriver === 'cgroupfs' ? `/isola-${options.isolationName}-containers` : undefined
-  }
   return {
     canLimitCpus: process.getuid?.() === 0,
     parent() {
-      parentName ??= nameParent().then(
+      parentName ??= cgroupParentOf(options).then(
         (name) => (knownName = name),
         (error: unknown) => {
           parentName = undefined
@@ -90,11 +85,35 @@ export function openContainerCgroups(options: {
         ? budget.memoryMib
         : undefined
     },
-    close() {
-      if (knownName === undefined) return
+    async close() {
+      const names = Object.values(parentNamesOf(options.isolationName))
       // The engine makes it in every hierarchy, and removes it in none.
-      for (const { mountPoint } of readMounts('/proc/self')) tryRemoveDirectory(join(mountPoint, knownName))
+      const directories = readMounts('/proc/self').flatMap(({ mountPoint }) =>
+        names.map((name) => join(mountPoint, name)),
+      )
+      const deadline = performance.now() + INSTANCE_LIMITS.removeTimeoutMs
+      // The groups of containers that are gone go a moment after them.
+      while (!directories.map(tryRemoveDirectory).every(Boolean) && performance.now() < deadline) {
+        await new Promise((resolve) => setTimeout(resolve, REMOVE_PAUSE_MS))
+      }
     },
+  }
+}
+
+/** `HostConfig.CgroupParent` of whatever a node has in the engine. Throws `engine_unavailable`. */
+export async function cgroupParentOf(options: {
+  readonly engine: Engine
+  readonly isolationName: string
+}): Promise<string | undefined> {
+  const { cgroupDriver } = await options.engine.info()
+  return cgroupDriver === 'none' ? undefined : parentNamesOf(options.isolationName)[cgroupDriver]
+}
+
+function parentNamesOf(isolationName: string): { readonly cgroupfs: string; readonly systemd: string } {
+  return {
+    cgroupfs: `/isola-${isolationName}-containers`,
+    // systemd nests slices at each dash.
+    systemd: `isola${isolationName.replaceAll(/[^a-zA-Z0-9]/g, '')}.slice`,
   }
 }
 

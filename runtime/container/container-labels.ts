@@ -15,7 +15,7 @@ export function labelsOf(container: {
   }
 }
 
-/** The engine refuses a name that is taken: no two containers are ever made for one id. */
+/** The engine refuses a name that is taken. A sandbox has its id for a name, and who lives in it `<id>-function`. */
 export function containerName(isolationName: string, id: string): string {
   return `isola-${isolationName}-${id}`
 }

@@ -19,6 +19,7 @@ import type { CodeStore } from './code-store.ts'
 import { openContainerCgroups } from './container-cgroup.ts'
 import { watchContainerEnds } from './container-ends.ts'
 import { CONTAINER_ID_CHARS, createContainerIds } from './container-ids.ts'
+import type { EgressNetwork } from './egress-network.ts'
 import type { Engine } from './engine.ts'
 import { checkPathLength, DATA_FOLDER, RUN_FOLDER } from './home.ts'
 import type { ContainerInstance } from './instance.ts'
@@ -48,6 +49,8 @@ export interface ContainerDriverOptions {
   /** Bytes of a blob by its digest. Throws `blob_missing`. */
   loadBlob(sha256: string): Promise<Uint8Array>
   readonly log: LogSink
+  /** Removed with the driver; absent where the node has none. */
+  readonly egressNetwork?: Pick<EgressNetwork, 'remove'>
   /** What all containers may use together, enforced by the kernel. Absent: whatever the machine has. */
   readonly budget?: NodeBudget
   /** Containers that the engine makes at a time. @default twice the processors */
@@ -133,7 +136,7 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
     async adopt() {
       let adoption: Awaited<ReturnType<typeof adoptInstances>>
       try {
-        adoption = await adoptInstances(parts)
+        adoption = await adoptInstances(parts, new Set(instances.keys()))
       } catch (error) {
         if (!isIsolaError(error) || error.code !== 'engine_unavailable') throw error
         // A node without an engine is as good as ever for its workers.
@@ -202,8 +205,10 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
         for (const container of alive) container.signal('SIGKILL')
         await Promise.race(endings)
       }
+      // An engine that is away keeps it; the next agent finds it by its name.
+      await options.egressNetwork?.remove().catch(() => undefined)
       ends.close()
-      cgroups.close()
+      await cgroups.close()
     },
   }
 }

@@ -10,7 +10,7 @@ import { unexpectedAnswer } from './engine-error.ts'
 import type { EngineHttp } from './engine-http.ts'
 import { readProgress } from './engine-images.ts'
 
-export const BUILD_REPOSITORY = 'isola-build'
+const BUILD_REPOSITORY = 'isola-build'
 
 type ImagePart = Pick<Engine, 'inspectImage' | 'listImagesNamed' | 'tagImage' | 'removeImage'>
 

@@ -185,7 +185,7 @@ function hasTag(reference: string): boolean {
   return reference.includes('@') || reference.slice(reference.lastIndexOf('/') + 1).includes(':')
 }
 
-export function splitReference(reference: string): { readonly repository: string; readonly tag: string } {
+function splitReference(reference: string): { readonly repository: string; readonly tag: string } {
   if (!hasTag(reference)) return { repository: reference, tag: 'latest' }
   const colon = reference.lastIndexOf(':')
   return { repository: reference.slice(0, colon), tag: reference.slice(colon + 1) }
@@ -224,6 +224,7 @@ interface RawImage {
     readonly Env: readonly string[] | null
     readonly WorkingDir: string
     readonly User: string
+    readonly Volumes?: Readonly<Record<string, unknown>> | null
   } | null
 }
 
@@ -244,5 +245,6 @@ function inspectionOf(raw: RawImage): ImageInspection {
     environment: config?.Env ?? [],
     workingDirectory: config?.WorkingDir ?? '',
     user: config?.User ?? '',
+    volumes: Object.keys(config?.Volumes ?? {}),
   }
 }

@@ -10,7 +10,7 @@ import { CONTAINER_LIMITS, ENGINE_LIMITS } from '../../sdk/model/limits.ts'
 import type { Engine, ImageInspection } from './engine.ts'
 import { readImageArchive } from './image-archive.ts'
 import { boundBytes } from './image-bytes.ts'
-import { otherArchitecture } from './image-manifest.ts'
+import { otherArchitecture, unusableImage } from './image-manifest.ts'
 import type { RuntimeImages } from './runtime-images.ts'
 
 export interface ImageStore {
@@ -58,6 +58,9 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
       throw new IsolaError('image_not_found', `the engine lost image ${id} at once: try again`)
     }
     if (image.architecture !== architecture) throw otherArchitecture(image.architecture, architecture)
+    if (image.sizeBytes > bytesMax) {
+      throw unusableImage(`it has ${image.sizeBytes} bytes when unpacked, and ${bytesMax} is the most`)
+    }
     await engine.tagImage(id, `${prefix}${id.replace('sha256:', '')}`)
     return { imageId: id, sizeBytes: image.sizeBytes, architecture }
   }

@@ -1,4 +1,4 @@
-import type { ContainerVersion, Binding } from '../../sdk/model/function.ts'
+import type { ContainerVersion, VariableBinding } from '../../sdk/model/function.ts'
 import type { StartOptions } from '../pool/driver.ts'
 import type { LambdaFunction } from '../lambda/wire.ts'
 
@@ -28,7 +28,7 @@ export function lambdaFunctionOf({
 }
 
 /** Of the function alone. */
-export function environmentOf(bindings: readonly Binding[]): Record<string, string> {
+export function environmentOf(bindings: readonly VariableBinding[]): Record<string, string> {
   return Object.fromEntries(
     bindings.flatMap((binding) => {
       if (binding.type === 'text') return [[binding.name, binding.text]]

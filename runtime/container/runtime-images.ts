@@ -16,7 +16,7 @@ import {
   createBaseFiles,
   FUNCTION_USER,
 } from './base-files.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, ImageInspection } from './engine.ts'
 import { createImageFiles, type ImageFiles } from './image-files.ts'
 import { pythonFiles } from './python-files.ts'
 
@@ -33,6 +33,8 @@ export interface RuntimeImagesOptions {
   readonly engine: Engine
   /** References, pulled where the engine does not have them. */
   readonly baseImages?: Partial<Record<ContainerRuntime, string>>
+  /** @default ENGINE_LIMITS.unusedImageKeptMs */
+  readonly unusedKeptMs?: number
 }
 
 interface Recipe {
@@ -81,7 +83,8 @@ const SANDBOX: Recipe = {
   },
 }
 
-export function createRuntimeImages({ engine, baseImages = {} }: RuntimeImagesOptions): RuntimeImages {
+export function createRuntimeImages(options: RuntimeImagesOptions): RuntimeImages {
+  const { engine, baseImages = {} } = options
   const madeByRepository = new Map<string, Promise<Made>>()
   const used = new Set<string>()
   const imageOf = async (recipe: Recipe, base?: string): Promise<{ readonly imageId: string }> => {
@@ -103,17 +106,22 @@ export function createRuntimeImages({ engine, baseImages = {} }: RuntimeImagesOp
       throw error
     }
   }
+  // What is built from one has its label, but a name of its own. Two nodes that made the same leave one without a name.
+  const removeUnlessUsed = async ({ id, references }: ImageInspection): Promise<void> => {
+    const repositories = [...Object.values(RUNTIMES), SANDBOX].map(({ repository }) => `${repository}:`)
+    const isOurs = (name: string): boolean => repositories.some((each) => name.startsWith(each))
+    const isUsed = (name: string): boolean => used.has(name) || name.endsWith(':latest')
+    if (!references.every(isOurs) || references.some(isUsed)) return
+    for (const name of references.length === 0 ? [id] : references) await engine.removeImage(name)
+  }
   return {
     runtimeImage: (runtime) => imageOf(RUNTIMES[runtime], baseImages[runtime]),
     sandboxImage: () => imageOf(SANDBOX),
     async collect() {
-      const before = Date.now() - ENGINE_LIMITS.unusedImageKeptMs
-      const recipes = [...Object.values(RUNTIMES), SANDBOX]
-      for (const { repository } of recipes) {
-        for (const image of await engine.listImagesNamed(repository)) {
-          if ((image.taggedAtMs ?? image.createdAtMs) > before) continue
-          if (image.references.some((name) => used.has(name) || name.endsWith(':latest'))) continue
-          for (const name of image.references) await engine.removeImage(name)
+      const beforeMs = Date.now() - (options.unusedKeptMs ?? ENGINE_LIMITS.unusedImageKeptMs)
+      for (const kind of ['runtime', 'sandbox'] as const) {
+        for (const image of await engine.listImages({ 'isola.image': kind })) {
+          if ((image.taggedAtMs ?? image.createdAtMs) <= beforeMs) await removeUnlessUsed(image)
         }
       }
     },

@@ -90,7 +90,7 @@ export function imageSpec(
   return containerSpec({
     ...instanceOptions(parts, options),
     image: image.id,
-    user: image.user,
+    imageUser: image.user,
     ...(entryPoint !== undefined && { entryPoint }),
     ...(command !== undefined && { command }),
     ...(workingDirectory !== undefined && { workingDirectory }),

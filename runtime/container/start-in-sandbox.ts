@@ -44,7 +44,7 @@ export async function startInSandbox(
   const container = await gate.run({ urgent: true }, async () => {
     const [opened, created] = await Promise.allSettled([
       environment && openDoors(parts, environment),
-      createContainer(tools, { name: containerName(parts.isolationName, home.id), spec }),
+      createContainer(tools, { name: containerName(parts.isolationName, `${home.id}-function`), spec }),
     ])
     if (created.status === 'fulfilled') undo.add(() => created.value.remove())
     else throw created.reason
@@ -172,6 +172,6 @@ async function specOf(
 
 /** A sandbox that does not start is none of the function's doing. */
 function asNodeFault(error: unknown): unknown {
-  if (!isIsolaError(error) || error.code === 'engine_unavailable') return error
-  return new IsolaError('internal', `no sandbox can be made: ${error.message}`, { cause: error })
+  if (!isIsolaError(error) || error.code !== 'start_failed') return error
+  return new IsolaError('internal', error.message, { cause: error })
 }

@@ -3,7 +3,7 @@
  * value asks for nothing (an empty list, `TracingConfig: PassThrough`): dropping it silently would change what runs.
  */
 import { z } from 'zod'
-import { LAMBDA_API_LIMITS } from '../../sdk/model/limits.ts'
+import { CONTROL_LIMITS, LAMBDA_API_LIMITS } from '../../sdk/model/limits.ts'
 import { ApiError } from './api-error.ts'
 
 const L = LAMBDA_API_LIMITS
@@ -79,6 +79,7 @@ export function readFields<Shape extends z.ZodRawShape>(
       'Could not parse request body into json: it is no object.',
     )
   }
+  checkDepth(json)
   refuseUnknown(json as Record<string, unknown>, schema.shape, '')
   const code = (json as { Code?: unknown }).Code
   if (typeof code === 'object' && code !== null && Object.hasOwn(schema.shape, 'Code')) {
@@ -98,6 +99,22 @@ export function parseJson(body: Uint8Array): unknown {
       'InvalidRequestContentException',
       `Could not parse request body into json: ${(error as Error).message.slice(0, 200)}`,
       { cause: error },
+    )
+  }
+}
+
+/** Before anything recursive sees it, which would end the call stack. */
+function checkDepth(json: object): void {
+  let level: unknown[] = [json]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > CONTROL_LIMITS.jsonDepthMax) {
+      throw new ApiError(
+        'InvalidRequestContentException',
+        `Could not parse request body into json: it is nested deeper than ${CONTROL_LIMITS.jsonDepthMax} levels.`,
+      )
+    }
+    level = level.flatMap((value) =>
+      typeof value === 'object' && value !== null ? Object.values(value) : [],
     )
   }
 }

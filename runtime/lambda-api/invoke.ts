@@ -49,6 +49,8 @@ export interface Invocation {
   readonly clientContext: string | undefined
 }
 
+const EMPTY_EVENT = new TextEncoder().encode('{}')
+
 /** All that can be refused before the function is called. */
 export async function prepare(call: Call): Promise<Invocation> {
   const reference = referenceOf(call)
@@ -70,7 +72,7 @@ export async function prepare(call: Call): Promise<Invocation> {
   }
   const fn = await findLambdaFunction(call, name)
   const target = targetOf(call, fn, { qualifier, random: Math.random() })
-  const payload = call.body.byteLength === 0 ? Buffer.from('{}') : call.body
+  const payload = call.body.byteLength === 0 ? EMPTY_EVENT : call.body
   parseJson(payload)
   const clientContext = readClientContext(call.headers.get('x-amz-client-context'))
   const isDryRun = call.headers.get('x-amz-invocation-type') === 'DryRun'

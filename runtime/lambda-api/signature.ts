@@ -162,7 +162,7 @@ function checkForm(read: Signature & { readonly sessionToken: string | null }): 
   }
   if (!amzDate.startsWith(scope.date) || scope.date.length !== 8) {
     throw invalid(
-      `Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '${scope.date.slice(0, 20)}' != '${amzDate.slice(0, 8)}', from '${amzDate}'.`,
+      `Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '${scope.date.slice(0, 20)}' != '${amzDate.slice(0, 8)}', from ${amzDate}.`,
     )
   }
   if (!signedHeaders.includes('host')) {

@@ -310,6 +310,8 @@ export const ASYNC_LIMITS = {
   /** Of events that wait, of one function and of all. */
   eventsPerFunctionBytesMax: 256 * MIB,
   eventsBytesMax: 1024 * MIB,
+  /** No event is taken that would leave less free on the disk: what is done with those that wait needs room, too. */
+  freeDiskBytesMin: 64 * MIB,
   /** Counted beside its payload: a million empty events are no less of a burden. */
   eventOverheadBytes: 512,
   /** Tries at a time; a slow function does not hold back others. */

@@ -86,6 +86,16 @@ describe('an engine that cannot be used', () => {
     })
   })
 
+  test('an engine that says nothing is given up', async () => {
+    server = createServer(() => undefined)
+    server.listen(socketPath)
+    await once(server, 'listening')
+    await expect(createEngine({ socketPath }).info()).rejects.toMatchObject({
+      code: 'engine_unavailable',
+      message: expect.stringContaining('not answered in time') as string,
+    })
+  })
+
   test('something else that listens there is no engine', async () => {
     await serve(undefined, (_, response) => response.end('{}'))
     await expect(createEngine({ socketPath }).info()).rejects.toMatchObject({

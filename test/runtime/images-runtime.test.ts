@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Engine } from '../../runtime/container/engine.ts'
 import { createImageStore } from '../../runtime/container/image-store.ts'
 import { createRuntimeImages, type RuntimeImages } from '../../runtime/container/runtime-images.ts'
 import { describeEngine, openEngine, type EnginePlace } from '../harness/engine.ts'
@@ -14,6 +15,12 @@ describeEngine('images that isola makes', () => {
     images = createRuntimeImages({ engine: place.engine })
   })
   afterAll(() => place.close())
+
+  /** The engine as it would be with nobody else's images. */
+  function onlyOwn(): Engine {
+    const { engine, labels } = place
+    return { ...engine, listImages: (wanted) => engine.listImages({ ...wanted, ...labels }) }
+  }
 
   /** As functions run: no network, no way to write but to /tmp, no rights. */
   async function outputOf(imageId: string, command: readonly string[]): Promise<string> {
@@ -105,10 +112,27 @@ print(json.dumps({
     expect(new Set(made.map(({ imageId }) => imageId)).size).toBe(1)
   })
 
-  test('collecting keeps what is in use', async () => {
+  test('collecting removes what was replaced, and keeps what is in use and what is built from it', async () => {
+    const { engine, isolationName } = place
     const { imageId } = await images.runtimeImage('nodejs24')
+    const reference = `isola-runtime-nodejs24:${isolationName}`
+    const old = await engine.importImage({
+      tar: inPieces(await tarOf({ 'etc/old': isolationName })),
+      reference,
+      changes: ['LABEL isola.image=runtime', `LABEL isola.node=${isolationName}`],
+    })
+    const built = await engine.importImage({
+      tar: inPieces(await tarOf({ 'etc/built': isolationName })),
+      reference: `isola-${isolationName}:built`,
+      changes: ['LABEL isola.image=runtime', `LABEL isola.node=${isolationName}`],
+    })
+    // As if it had been there for an hour; what others on this machine have is younger.
+    const collecting = createRuntimeImages({ engine: onlyOwn(), unusedKeptMs: -1 })
+    await collecting.collect()
+    expect(await engine.inspectImage(old)).toBeUndefined()
+    expect(await engine.inspectImage(built)).toBeDefined()
     await images.collect()
-    expect(await place.engine.inspectImage(imageId)).toBeDefined()
+    expect(await engine.inspectImage(imageId)).toBeDefined()
   })
 
   test('an operator’s base image gets isola’s client, and nothing else of it changes', async () => {

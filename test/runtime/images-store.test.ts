@@ -145,6 +145,18 @@ describeEngine('images of functions', () => {
     })
   })
 
+  test('an image that is larger than the bound when it is unpacked is removed again', async () => {
+    const { engine, isolationName } = place
+    const small = createImageStore({ engine, isolationName, bytesMax: 100_000 })
+    const context = await tarOf({ Dockerfile: `FROM ${place.imageReference}\nENV LARGE=${unique}\n` })
+    await expect(small.build({ tar: inPieces(context), onText })).rejects.toMatchObject({
+      code: 'image_unusable',
+      message: expect.stringContaining('100000 is the most') as string,
+    })
+    const images = await engine.listImages(place.labels)
+    expect(images.filter(({ environment }) => environment.includes(`LARGE=${unique}`))).toEqual([])
+  })
+
   test('a registry that is not there, and a reference that is none, say so', async () => {
     const pull = (reference: string): Promise<unknown> => store.pull({ reference, onText })
     await expect(pull('127.0.0.1:1/nothing:1')).rejects.toMatchObject({

@@ -226,19 +226,18 @@ export async function newFunction(FunctionName: string, files: Record<string, st
 }
 
 /** What a call was refused with, as the SDK throws it. */
-export async function errorOf(
-  call: Promise<unknown>,
-): Promise<
-  { readonly name: string; readonly message: string; readonly status: number | undefined } & Record<
-    string,
-    unknown
-  >
-> {
+export async function errorOf(call: Promise<unknown>): Promise<{
+  readonly name: string
+  readonly message: string
+  readonly status: number | undefined
+  readonly [field: string]: unknown
+}> {
   try {
     await call
   } catch (error) {
     const thrown = error as Error & { readonly $metadata?: { readonly httpStatusCode?: number } }
-    return { ...thrown, name: thrown.name, message: thrown.message, status: thrown.$metadata?.httpStatusCode }
+    const { name, message, $metadata } = thrown
+    return { ...Object.fromEntries(Object.entries(thrown)), name, message, status: $metadata?.httpStatusCode }
   }
   throw new Error('it was not refused')
 }

@@ -37,7 +37,10 @@ function signed(
     readonly algorithm?: string
     readonly signedHeaders?: readonly string[]
   } = {},
-): { readonly url: string; readonly init: RequestInit & { readonly headers: Record<string, string> } } {
+): {
+  readonly url: string
+  readonly init: Omit<RequestInit, 'headers'> & { readonly headers: Record<string, string> }
+} {
   const { method = 'GET', path = PATH, query = '', body = '', date = new Date() } = change
   const amzDate = date.toISOString().replaceAll(/[-:]|\.\d{3}/g, '')
   const scope = [
@@ -234,7 +237,7 @@ describe('what is not', () => {
     ],
     ['nonsense', { authorization: 'AWS4-HMAC-SHA256 ====' }],
     ['nothing', { authorization: 'AWS4-HMAC-SHA256 ' }],
-  ])('%s is incomplete', async (_what, headers) => {
+  ] as const)('%s is incomplete', async (_what, headers: Record<string, string>) => {
     const { url, init } = signed()
     const outcome = await send({ url, init: { ...init, headers: { ...init.headers, ...headers } } })
     expect(outcome).toMatchObject({ status: 403, name: 'IncompleteSignatureException' })
