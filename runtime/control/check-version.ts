@@ -189,6 +189,7 @@ function checkBindings(bindings: readonly Binding[]): void {
       parseFunctionName(binding.functionName)
       continue
     }
+    if (binding.type !== 'text' && binding.type !== 'json') continue
     const sizeBytes = Buffer.byteLength(binding.type === 'text' ? binding.text : JSON.stringify(binding.json))
     if (sizeBytes > BUNDLE_LIMITS.varBytesMax) {
       refuse(

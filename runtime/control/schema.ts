@@ -25,7 +25,25 @@ const variables = [
 
 const binding = z.discriminatedUnion('type', [
   ...variables,
-  z.strictObject({ type: z.literal('service'), name: z.string(), functionName: z.string() }),
+  z.strictObject({
+    type: z.literal('service'),
+    name: z.string(),
+    functionName: z.string(),
+    entrypoint: z.string().optional(),
+    props: z.unknown().optional(),
+  }),
+  z.strictObject({ type: z.literal('secret'), name: z.string(), sealed: z.string() }),
+  z.strictObject({ type: z.literal('version-metadata'), name: z.string() }),
+  z.strictObject({
+    type: z.literal('rate-limit'),
+    name: z.string(),
+    namespaceId: z.string(),
+    limit: z.number().int().positive(),
+    periodS: z.union([z.literal(10), z.literal(60)]),
+  }),
+  z.strictObject({ type: z.literal('assets'), name: z.string() }),
+  z.strictObject({ type: z.literal('dispatch'), name: z.string(), namespace: z.string() }),
+  z.strictObject({ type: z.literal('module'), name: z.string(), module: z.string() }),
 ]) satisfies z.ZodType<Binding>
 
 const variable = z.discriminatedUnion('type', variables, {

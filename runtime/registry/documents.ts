@@ -38,7 +38,25 @@ const variables = [
 const variable = z.discriminatedUnion('type', variables)
 const binding = z.discriminatedUnion('type', [
   ...variables,
-  z.looseObject({ type: z.literal('service'), name: z.string().min(1), functionName }),
+  z.looseObject({
+    type: z.literal('service'),
+    name: z.string().min(1),
+    functionName,
+    entrypoint: z.string().optional(),
+    props: z.unknown().optional(),
+  }),
+  z.looseObject({ type: z.literal('secret'), name: z.string().min(1), sealed: z.string() }),
+  z.looseObject({ type: z.literal('version-metadata'), name: z.string().min(1) }),
+  z.looseObject({
+    type: z.literal('rate-limit'),
+    name: z.string().min(1),
+    namespaceId: z.string(),
+    limit: z.number().int().positive(),
+    periodS: z.union([z.literal(10), z.literal(60)]),
+  }),
+  z.looseObject({ type: z.literal('assets'), name: z.string().min(1) }),
+  z.looseObject({ type: z.literal('dispatch'), name: z.string().min(1), namespace: z.string() }),
+  z.looseObject({ type: z.literal('module'), name: z.string().min(1), module: z.string() }),
 ])
 
 const versionLimits = z.looseObject({

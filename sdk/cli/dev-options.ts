@@ -135,6 +135,6 @@ function moduleDefinition({ name, kind, body }: Module): ModuleDefinition[] {
 }
 
 function variableEntry(binding: Binding): [string, never][] {
-  if (binding.type === 'service') return []
+  if (binding.type !== 'text' && binding.type !== 'json') return []
   return [[binding.name, (binding.type === 'text' ? binding.text : binding.json) as never]]
 }
