@@ -20,9 +20,17 @@ export interface LambdaFunction {
 
 type Where = Pick<Call, 'ports' | 'region'>
 
-/** Throws `ResourceNotFoundException`, also for a function that is none of AWS's kind. */
-export async function findLambdaFunction(where: Where, name: string): Promise<LambdaFunction> {
-  const { functions } = await where.ports.registry.refresh()
+/**
+ * Throws `ResourceNotFoundException`, also for a function that is none of AWS's kind. `isFresh: false` for a call of the
+ * function: what the node knows is what its router serves, and the bucket may be far away.
+ */
+export async function findLambdaFunction(
+  where: Where,
+  name: string,
+  { isFresh = true }: { readonly isFresh?: boolean } = {},
+): Promise<LambdaFunction> {
+  const { registry } = where.ports
+  const { functions } = isFresh ? await registry.refresh() : registry.head
   const record = Object.hasOwn(functions, name) ? functions[name] : undefined
   if (record === undefined) throw functionNotFound(where, name)
   const found = await asLambdaFunction(where, record)
