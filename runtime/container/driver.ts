@@ -181,7 +181,13 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
         takeSandbox: () => take('sandbox'),
       })
       untilCleared(starting.catch(() => undefined))
-      return hold(await starting)
+      return hold(
+        await starting.catch((error: unknown) => {
+          // What was ended under its hands is none of the version's doing.
+          refuseWhenClosed()
+          throw error
+        }),
+      )
     },
 
     foresee({ content, memoryMib }) {
