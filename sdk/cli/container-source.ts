@@ -1,6 +1,5 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { relative } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import type { Archive } from '../../bundler/archive.ts'
 import type { DockerfileContext } from '../../bundler/dockerfile-context.ts'
@@ -117,10 +116,9 @@ export function describeSource(prepared: PreparedSource): {
     }
     case 'load': {
       const { path, sizeBytes } = prepared
-      const name = relative(process.cwd(), path)
       return {
         document: { type: 'image-file', path, sizeBytes, ...prepared.run },
-        text: `image file ${name}, ${formatBytes(sizeBytes)}`,
+        text: `image file ${path}, ${formatBytes(sizeBytes)}`,
       }
     }
     case 'pull': {
