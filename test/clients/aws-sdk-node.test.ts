@@ -1,11 +1,15 @@
 /** The unmodified AWS SDK against a whole node: real signatures, real router, real containers. */
 import {
+  CreateAliasCommand,
   CreateFunctionCommand,
   CreateFunctionUrlConfigCommand,
   DeleteFunctionCommand,
   InvokeCommand,
   InvokeWithResponseStreamCommand,
   LambdaClient,
+  PublishVersionCommand,
+  UpdateAliasCommand,
+  UpdateFunctionCodeCommand,
   waitUntilFunctionActiveV2,
   type InvokeWithResponseStreamResponseEvent,
 } from '@aws-sdk/client-lambda'
@@ -13,7 +17,7 @@ import { expect } from 'vitest'
 import type { NewAccessKey } from '../../sdk/model/lambda.ts'
 import { engineTest } from '../harness/engine.ts'
 import { startTestNode } from '../harness/node.ts'
-import { newFunction } from '../runtime/lambda-api-place.ts'
+import { newFunction, zipOf } from '../runtime/lambda-api-place.ts'
 
 const CODE = `
 export const handler = async (event, context) => {
@@ -68,9 +72,21 @@ engineTest('makes a function, calls it in every way, and takes it away', async (
     const event = new InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: '{"n":9}' })
     expect((await client.send(event)).StatusCode).toBe(202)
 
+    await client.send(new PublishVersionCommand({ FunctionName }))
+    const ZipFile = await zipOf({ 'index.mjs': 'export const handler = () => "second"' })
+    await client.send(new UpdateFunctionCodeCommand({ FunctionName, ZipFile, Publish: true }))
+    const alias = { FunctionName, Name: 'live', FunctionVersion: '1' }
+    await client.send(new CreateAliasCommand(alias))
+    const call = async (Qualifier: string): Promise<string | undefined> =>
+      (await client.send(new InvokeCommand({ FunctionName, Qualifier }))).Payload?.transformToString()
+    expect(await call('live')).toContain('function:greet:live')
+    expect(await call('2')).toBe('"second"')
+    await client.send(new UpdateAliasCommand({ ...alias, FunctionVersion: '2' }))
+    expect(await call('live')).toBe('"second"')
+
     await client.send(new CreateFunctionUrlConfigCommand({ FunctionName, AuthType: 'NONE' }))
     const response = await node.fetch('greet.localhost')
-    expect([response.status, response.text()]).toEqual([200, expect.stringContaining('"arn"')])
+    expect([response.status, response.text()]).toEqual([200, '"second"'])
 
     await client.send(new DeleteFunctionCommand({ FunctionName }))
     expect((await node.fetch('greet.localhost')).status).toBe(404)
