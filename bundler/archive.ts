@@ -3,8 +3,8 @@
  * and 755. So the same sources give the same digest, wherever and whenever they are packed.
  */
 import { createHash } from 'node:crypto'
-import { createReadStream, type ReadStream } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { constants, createReadStream, type ReadStream } from 'node:fs'
+import { access, readFile, stat } from 'node:fs/promises'
 import { ZipFile } from 'yazl'
 import { IsolaError } from '../sdk/model/errors.ts'
 import { CONTAINER_LIMITS } from '../sdk/model/limits.ts'
@@ -65,7 +65,7 @@ export async function packArchive(entries: readonly ArchiveEntry[]): Promise<Arc
 /** An archive that is ready. What is in it is the node's to judge. */
 export async function readArchive(path: string): Promise<Archive> {
   const { archiveBytesMax } = CONTAINER_LIMITS
-  const { size } = await stat(path)
+  const size = await readableBytes(path)
   if (size > archiveBytesMax) {
     throw new IsolaError(
       'bundle_too_large',
@@ -85,6 +85,17 @@ export async function readArchive(path: string): Promise<Archive> {
 interface Reading {
   name: string
   stream?: ReadStream
+}
+
+/** How long a file is that can be read. Throws `build_failed`. */
+export async function readableBytes(path: string): Promise<number> {
+  try {
+    await access(path, constants.R_OK)
+    return (await stat(path)).size
+  } catch (error) {
+    const message = `${path} cannot be read (${(error as NodeJS.ErrnoException).code}): check the path and its permissions`
+    throw new IsolaError('build_failed', message, { cause: error })
+  }
 }
 
 async function collect(

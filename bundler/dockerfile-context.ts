@@ -46,7 +46,7 @@ export async function findDockerfileContext(options: {
   const isAboveDockerfile = (name: string): boolean => dockerfile.startsWith(`${name}/`)
   const entries: ContextEntry[] = []
   const visit = async (folder: string, prefix: string): Promise<void> => {
-    for (const entry of (await readdir(folder)).sort()) {
+    for (const entry of (await namesIn(folder)).sort()) {
       const name = `${prefix}${entry}`
       const isWanted = isSent(name) || always.has(name) || isAboveDockerfile(name)
       if (!isWanted && !mayHold) continue
@@ -145,6 +145,18 @@ async function readIgnored(
     return { isSent, mayHold: lines.some((line) => line.trimStart().startsWith('!')) }
   }
   return { isSent: () => true, mayHold: false }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    throw new IsolaError(
+      'build_failed',
+      `${folder} cannot be read (${(error as NodeJS.ErrnoException).code}): mend it, or name it in .dockerignore`,
+      { cause: error },
+    )
+  }
 }
 
 /** `undefined` for what is no file, directory or link and is not wanted either. */

@@ -58,7 +58,7 @@ export async function findSourceFiles(selection: SourceSelection): Promise<reado
   const files: SourceFile[] = []
 
   const visit = async (directory: string, prefix: string, above: readonly string[]): Promise<void> => {
-    for (const entry of await readdir(directory)) {
+    for (const entry of await namesIn(directory, prefix)) {
       const name = `${prefix}${entry}`
       if (isExcluded(name)) continue
       const path = join(directory, entry)
@@ -88,6 +88,15 @@ async function rootOf(directory: string): Promise<string> {
     throw new IsolaError('build_failed', `the directory ${directory} cannot be read: check the path`, {
       cause: error,
     })
+  }
+}
+
+async function namesIn(directory: string, prefix: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory)
+  } catch (error) {
+    const why = `cannot be read (${(error as NodeJS.ErrnoException).code}): mend it, or exclude it`
+    throw refused(prefix === '' ? directory : prefix, why, error)
   }
 }
 

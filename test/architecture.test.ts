@@ -60,7 +60,7 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'runtime/lambda-api',
     mayImport: [...CONTROL_AND_DOWN, 'runtime/control', 'runtime/lambda'],
-    packages: ['hono', 'zod'],
+    packages: ['yauzl', 'zod'],
   },
   { folder: 'runtime/state', mayImport: ['sdk/model', 'runtime/registry'], packages: [] },
   {
@@ -98,7 +98,7 @@ const FORBIDDEN_NAMES = [
   'types',
   'misc',
 ]
-const IMPORT = /\b(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g
+const IMPORT = /\b(?:from\s*|import\s*\(?\s*)['"]([^'"]+)['"]/g
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm
 
 interface SourceFile {

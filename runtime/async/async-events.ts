@@ -1,3 +1,5 @@
+import type { DeadLetterSummary } from '../../sdk/model/dead-letter.ts'
+
 /**
  * Events that are worked on later: durable before they are acknowledged, tried again with growing pauses, and kept as
  * dead letters when all was in vain. At least once: a function tells repeats by the request id, which stays the same.
@@ -24,17 +26,6 @@ export interface NewEvent {
   readonly payload: Uint8Array
   /** Base64 of JSON, as AWS's clients send it. */
   readonly clientContext?: string
-}
-
-export interface DeadLetterSummary {
-  readonly id: string
-  readonly requestId: string
-  readonly functionName: string
-  readonly queuedAt: string
-  readonly diedAt: string
-  readonly tries: number
-  /** Of the last try, or that it grew too old. */
-  readonly reason: string
 }
 
 export interface DeadLetter extends DeadLetterSummary {

@@ -4,8 +4,9 @@
  */
 import { statfsSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import type { DeadLetterSummary } from '../../sdk/model/dead-letter.ts'
 import { ASYNC_LIMITS } from '../../sdk/model/limits.ts'
-import type { DeadLetter, DeadLetterSummary, NewEvent } from './async-events.ts'
+import type { DeadLetter, NewEvent } from './async-events.ts'
 import { GroupCommit } from './group-commit.ts'
 import { toEventStoreError } from './event-store-error.ts'
 

@@ -30,17 +30,8 @@ interface Found {
 
 /** Throws `engine_unavailable`: then nothing was changed. `known`: ids of what was adopted before. */
 export async function adoptInstances(parts: ContainerParts, known: ReadonlySet<string>): Promise<Adoption> {
-  const { engine, cgroups } = parts.tools
-  await cgroups.parent()
-  const isOurs = (id: string): boolean => known.has(id) || parts.ids.isOwn(id)
-  const folders = [join(parts.runDirectory, RUN_FOLDER), join(parts.dataDirectory, DATA_FOLDER)]
-  const directories = folders.flatMap((folder) =>
-    idsIn(folder)
-      .filter((id) => !isOurs(id))
-      .map((id) => ({ id, path: join(folder, id) })),
-  )
-  const labels = { [CONTAINER_LABELS.node]: parts.isolationName }
-  const containers = (await engine.listContainers(labels)).filter((container) => !isOurs(idOf(container)))
+  await parts.tools.cgroups.parent()
+  const { containers, directories } = await findRemains(parts, known)
   const containerById = new Map(containers.map((container) => [container.id, container]))
   const records = directories.map(({ path }) => readRecord(path))
   const found: Found[] = []
@@ -71,6 +62,33 @@ export async function adoptInstances(parts: ContainerParts, known: ReadonlySet<s
       directories: directories.filter(({ id }) => !kept.has(id)).map(({ path }) => path),
     }),
   }
+}
+
+/**
+ * What earlier agents left, where it is too late to take it over: the engine was away when this one started, and the
+ * planner has begun without it. Throws `engine_unavailable`.
+ */
+export async function clearRemains(parts: ContainerParts, known: ReadonlySet<string>): Promise<void> {
+  const { containers, directories } = await findRemains(parts, known)
+  await clearAway(parts, { containers, directories: directories.map(({ path }) => path) })
+}
+
+interface Remains {
+  readonly containers: readonly ContainerSummary[]
+  readonly directories: readonly { readonly id: string; readonly path: string }[]
+}
+
+async function findRemains(parts: ContainerParts, known: ReadonlySet<string>): Promise<Remains> {
+  const isOurs = (id: string): boolean => known.has(id) || parts.ids.isOwn(id)
+  const folders = [join(parts.runDirectory, RUN_FOLDER), join(parts.dataDirectory, DATA_FOLDER)]
+  const directories = folders.flatMap((folder) =>
+    idsIn(folder)
+      .filter((id) => !isOurs(id))
+      .map((id) => ({ id, path: join(folder, id) })),
+  )
+  const labels = { [CONTAINER_LABELS.node]: parts.isolationName }
+  const containers = await parts.tools.engine.listContainers(labels)
+  return { containers: containers.filter((container) => !isOurs(idOf(container))), directories }
 }
 
 /** Undefined where it, or its sandbox, does not run any more. */

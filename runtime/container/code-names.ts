@@ -18,6 +18,7 @@ export interface PathList {
 }
 
 const SEGMENT_BYTES_MAX = 255
+const SHOWN_MAX = 160
 
 export function createPathList(): PathList {
   const files = new Set<string>()
@@ -79,9 +80,13 @@ function refuse(name: string, why: string): never {
 
 /** Throws nothing: the error that every broken or dangerous archive gets. */
 export function refusal(why: string, cause?: unknown): IsolaError {
-  return new IsolaError('version_refused', `the archive cannot be unpacked: ${why}. Make it again with zip`, {
-    cause,
-  })
+  return new IsolaError(
+    'version_refused',
+    `the archive cannot be unpacked: ${why.replace(/\.$/, '')}. Make it again with zip`,
+    {
+      cause,
+    },
+  )
 }
 
 /** What somebody made to harm is not to reach a terminal as it is. */
@@ -90,5 +95,5 @@ export function shown(name: string): string {
     /[^\x20-\x7e]/g,
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   )
-  return plain.length > 100 ? `${plain.slice(0, 100)}…` : plain
+  return plain.length > SHOWN_MAX ? `${plain.slice(0, SHOWN_MAX)}…` : plain
 }

@@ -29,10 +29,11 @@ export interface ContainerSpecOptions {
   readonly networkMode: string
   readonly labels: Readonly<Record<string, string>>
   readonly cgroupParent?: string
-  readonly sysctls?: Readonly<Record<string, string>>
+  /** @default CONTAINER_LIMITS.openFilesMax */
+  readonly openFilesMax?: number
   /**
    * Whether a tiny init is the first process: the kernel ignores SIGTERM for a first process that has no handler, and
-   * nobody else would reap orphans. It adds 3 ms to a start; isola's own programs need none.
+   * nobody else would reap orphans. It costs a start nothing measurable; isola's own programs need none.
    * @default true
    */
   readonly init?: boolean
@@ -66,11 +67,7 @@ export function containerSpec(options: ContainerSpecOptions): ContainerSpec {
   }
 }
 
-function confinement({
-  networkMode,
-  sysctls,
-  init = true,
-}: ContainerSpecOptions): ContainerSpec['HostConfig'] {
+function confinement({ networkMode, init = true }: ContainerSpecOptions): ContainerSpec['HostConfig'] {
   return {
     CapDrop: ['ALL'],
     // No word of seccomp: then the engine's own profile is in force.
@@ -81,15 +78,15 @@ function confinement({
     PublishAllPorts: false,
     IpcMode: 'private',
     CgroupnsMode: 'private',
-    ...(sysctls !== undefined && { Sysctls: sysctls }),
     RestartPolicy: { Name: 'no' },
     AutoRemove: false,
     Init: init,
   }
 }
 
-function bounds({ memoryMib, cpus, cgroupParent }: ContainerSpecOptions): ContainerSpec['HostConfig'] {
-  const { pidsMax, openFilesMax, logFileBytesMax, logFilesMax } = CONTAINER_LIMITS
+function bounds(options: ContainerSpecOptions): ContainerSpec['HostConfig'] {
+  const { memoryMib, cpus, cgroupParent, openFilesMax = CONTAINER_LIMITS.openFilesMax } = options
+  const { pidsMax, logFileBytesMax, logFilesMax } = CONTAINER_LIMITS
   return {
     Memory: memoryMib * MIB,
     MemorySwap: memoryMib * MIB,

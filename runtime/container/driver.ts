@@ -12,7 +12,7 @@ import { isContainerVersion } from '../../sdk/model/function.ts'
 import { CONTAINER_LIMITS } from '../../sdk/model/limits.ts'
 import type { InstanceDriver, LogSink } from '../pool/driver.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
-import { adoptInstances } from './adopt.ts'
+import { adoptInstances, clearRemains } from './adopt.ts'
 import { blankClassOf, nameBlankClass, parseBlankClass, type BlankClass } from './blank-class.ts'
 import { createBlanks, type Blank } from './blanks.ts'
 import type { CodeStore } from './code-store.ts'
@@ -86,6 +86,7 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
   const instances = new Map<string, ContainerInstance>()
   const endings = new Set<Promise<unknown>>()
   let closed = false
+  let hasMissedRemains = false
 
   const untilCleared = (ending: Promise<unknown>): void => {
     endings.add(ending)
@@ -127,6 +128,13 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
   ends.onConnect(() => {
     removal.retry()
     blanks.retry()
+    if (!hasMissedRemains) return
+    hasMissedRemains = false
+    untilCleared(
+      clearRemains(parts, new Set(instances.keys())).catch(() => {
+        hasMissedRemains = true
+      }),
+    )
   })
 
   return {
@@ -140,6 +148,7 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
       } catch (error) {
         if (!isIsolaError(error) || error.code !== 'engine_unavailable') throw error
         // A node without an engine is as good as ever for its workers.
+        hasMissedRemains = true
         return []
       }
       const { instances: adopted, cleared } = adoption
@@ -172,7 +181,13 @@ export async function createContainerDriver(options: ContainerDriverOptions): Pr
         takeSandbox: () => take('sandbox'),
       })
       untilCleared(starting.catch(() => undefined))
-      return hold(await starting)
+      return hold(
+        await starting.catch((error: unknown) => {
+          // What was ended under its hands is none of the version's doing.
+          refuseWhenClosed()
+          throw error
+        }),
+      )
     },
 
     foresee({ content, memoryMib }) {

@@ -120,7 +120,7 @@ async function pull(
       timeoutMs: ENGINE_LIMITS.transferTimeoutMs,
       ...(signal !== undefined && { signal }),
       ...(username !== undefined && {
-        headers: { 'x-registry-auth': Buffer.from(auth).toString('base64url') },
+        headers: { 'x-registry-auth': urlBase64(auth) },
       }),
     },
     ({ message, status }) => failed(message, status),
@@ -178,6 +178,11 @@ function unusable(message: string): IsolaError {
 
 function notFound(id: string, { message }: EngineAnswer): IsolaError {
   return new IsolaError('image_not_found', `the engine has no image ${id} (${message})`)
+}
+
+/** With padding, which Node's own `base64url` leaves out: the engine then takes the credentials for none. */
+function urlBase64(text: string): string {
+  return Buffer.from(text).toString('base64').replaceAll('+', '-').replaceAll('/', '_')
 }
 
 /** A port in the registry's name is no tag. */

@@ -18,13 +18,16 @@ export const FORWARDER_COMMAND = [
   join(FORWARDER_FILES.configDirectory, FORWARDER_FILES.config),
 ] as const
 
+/** Inside of workerd itself. */
+const SCHEMA = '"/workerd/workerd.capnp"'
+
 /**
  * An external service and a socket of the same style pass on requests as they came. It is called "internet" because
  * workerd makes a service of that name where there is none, and for it would want the CA certificates of a machine.
  */
 export function forwarderConfig({ port }: { readonly port: number }): string {
   const socket = join(FORWARDER_FILES.socketDirectory, FORWARDER_FILES.socket)
-  return `using Workerd = import "/workerd/workerd.capnp";
+  return `using Workerd = import ${SCHEMA};
 
 const config :Workerd.Config = (
   services = [(name = "internet", external = (address = "127.0.0.1:${port}", http = ()))],

@@ -8,12 +8,13 @@
  * A function in the sandbox shares its network namespace and nothing else with the forwarder, so it sees none of these.
  */
 import { IsolaError } from '../../sdk/model/errors.ts'
-import { CONTAINER_LIMITS } from '../../sdk/model/limits.ts'
+import { CONTAINER_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { containerName, labelsOf } from './container-labels.ts'
 import { containerSpec } from './container-spec.ts'
 import type { EgressNetwork } from './egress-network.ts'
 import type { ContainerInspection, ContainerSpec, Engine } from './engine.ts'
 import { whenPortListens } from './readiness.ts'
+import { createRemoval } from './removal.ts'
 import type { Sandbox, SandboxMaker } from './sandbox.ts'
 import { FORWARDER_COMMAND, FORWARDER_FILES } from './sandbox-config.ts'
 import { openSandboxFiles, type SandboxFiles } from './sandbox-files.ts'
@@ -33,6 +34,7 @@ const SANDBOX_LABELS = { port: 'isola.port', egress: 'isola.egress' } as const
 
 export function createSandboxMaker(options: SandboxMakerOptions): SandboxMaker {
   const { engine, isolationName, runDirectory, egressNetwork } = options
+  const removal = createRemoval(engine)
 
   const sandboxOf = (files: SandboxFiles, { id, pid, labels }: ContainerInspection): Sandbox => ({
     id: files.id,
@@ -43,8 +45,7 @@ export function createSandboxMaker(options: SandboxMakerOptions): SandboxMaker {
     port: Number(labels[SANDBOX_LABELS.port]),
     networkMode: `container:${id}`,
     async remove() {
-      // An engine that is away removes nothing: the container's label tells the next agent whose it was.
-      await engine.removeContainer(id).catch(() => undefined)
+      await removal.remove(id)
       await files.clear()
     },
   })
@@ -68,7 +69,7 @@ export function createSandboxMaker(options: SandboxMakerOptions): SandboxMaker {
         return sandboxOf(files, inspection)
       } catch (error) {
         const why = await describeFailure(engine, containerId, error)
-        if (containerId !== undefined) await engine.removeContainer(containerId).catch(() => undefined)
+        if (containerId !== undefined) await removal.remove(containerId)
         await files.clear()
         throw why
       }
@@ -103,6 +104,8 @@ function sandboxSpec(options: {
     imageUser: files.user,
     memoryMib: CONTAINER_LIMITS.sandboxMemoryMib,
     ephemeralStorageMib: 0,
+    // Two for each request that is on its way.
+    openFilesMax: INSTANCE_LIMITS.openFilesMax,
     binds: [
       { source: files.socketDirectory, target: FORWARDER_FILES.socketDirectory, readOnly: false },
       { source: files.configDirectory, target: FORWARDER_FILES.configDirectory, readOnly: true },

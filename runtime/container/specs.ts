@@ -91,6 +91,7 @@ export function imageSpec(
     ...instanceOptions(parts, options),
     image: image.id,
     imageUser: image.user,
+    ...(image.volumes !== undefined && { volumes: image.volumes }),
     ...(entryPoint !== undefined && { entryPoint }),
     ...(command !== undefined && { command }),
     ...(workingDirectory !== undefined && { workingDirectory }),

@@ -46,11 +46,12 @@ export async function startInSandbox(
       environment && openDoors(parts, environment),
       createContainer(tools, { name: containerName(parts.isolationName, `${home.id}-function`), spec }),
     ])
-    if (created.status === 'fulfilled') undo.add(() => created.value.remove())
-    else throw created.reason
+    if (created.status === 'rejected') throw created.reason
+    undo.add(() => created.value.remove())
     if (opened.status === 'rejected') throw opened.reason
     return created.value.start()
   })
+  undo.add(() => container.remove())
   const output = followOutput({
     engine: tools.engine,
     containerId: container.containerId,

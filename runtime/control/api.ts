@@ -8,12 +8,14 @@ import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { accessKeys, createKeyRequestSchema, deleteKey } from './access-keys.ts'
 import { createVersion } from './create-version.ts'
+import { discardDeadLetter, getDeadLetter, listDeadLetters, redriveDeadLetter } from './dead-letters.ts'
 import { deleteFunction } from './delete-function.ts'
 import { deploy } from './deploy.ts'
 import { errorResponse } from './error-response.ts'
 import { findFunction } from './find-function.ts'
 import { getLimits, setLimits } from './function-limits.ts'
 import { buildImage, loadImage, pullImage, type ImageStreamOptions } from './images.ts'
+import { invokeFunction } from './invoke.ts'
 import { listVersions } from './list-versions.ts'
 import { openLogStream } from './log-stream.ts'
 import { getPolicy, setPolicy } from './policy.ts'
@@ -157,6 +159,18 @@ function endpoints(
       GET: (_, name) => getLimits(ports, name),
       PUT: async (context, name) => setLimits(ports, name, await readChange(context)),
     },
+    '/v1/functions/:name/invoke': {
+      POST: (context, name) =>
+        invokeFunction(ports, name, { request: context.req.raw, requestId: context.get('requestId') }),
+    },
+    '/v1/functions/:name/dead-letters': {
+      GET: (context, name) => listDeadLetters(ports, name, context.req.query('limit')),
+    },
+    '/v1/dead-letters/:name': {
+      GET: (_, id) => getDeadLetter(ports, id),
+      DELETE: (_, id) => discardDeadLetter(ports, id),
+    },
+    '/v1/dead-letters/:name/redrive': { POST: (_, id) => redriveDeadLetter(ports, id) },
     '/v1/settings': {
       GET: () => getSettings(ports),
       PUT: async (context) => {

@@ -63,7 +63,7 @@ export function checkEnvironmentNames(bindings: readonly Binding[]): void {
 const HANDLER = /^[\w./-]{1,128}$/
 
 function checkHandler(handler: string): void {
-  if (HANDLER.test(handler) && handler.includes('.') && !handler.split(/[./]/).includes('..')) return
+  if (HANDLER.test(handler) && handler.includes('.') && !handler.includes('..')) return
   refuse(`handler ${JSON.stringify(handler.slice(0, 140))} is not usable: write it as "file.export"`)
 }
 

@@ -4,6 +4,8 @@ import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { AccessKey, NewAccessKey } from '../../sdk/model/lambda.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Version } from '../../sdk/model/function.ts'
+import type { AsyncEvents } from '../async/async-events.ts'
+import type { Invoker } from '../pool/inner-door.ts'
 import type { Registry } from '../registry/registry.ts'
 
 /** What the operations need of the node they run on. Implemented by runtime/node. */
@@ -32,6 +34,10 @@ export interface ControlPorts {
     /** Calls back for every new line until the returned function is called. */
     follow(functionName: string, onLine: (line: LogLine) => void): () => void
   }
+  /** Calls functions by events. Absent: the node calls none. */
+  readonly invoker?: Invoker
+  /** Absent: the node keeps no events. */
+  readonly asyncEvents?: AsyncEvents
   /** Absent: the node has no Lambda API. */
   readonly keys?: AccessKeys
 }

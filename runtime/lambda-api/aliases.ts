@@ -22,7 +22,7 @@ const aliasFields = {
 const createAliasFields = z.object({
   ...aliasFields,
   FunctionVersion: text.max(1_024),
-  Name: z.string().regex(/^(?!^[0-9]+$)[a-zA-Z0-9_-]{1,128}$/, {
+  Name: z.string().regex(/^(?!^[0-9]+$)(?!__proto__$)[a-zA-Z0-9_-]{1,128}$/, {
     error: 'Member must satisfy regular expression pattern: (?!^[0-9]+$)([a-zA-Z0-9-_]+)',
   }),
 })

@@ -5,7 +5,7 @@
 import { ApiError } from './api-error.ts'
 import type { Call } from './call.ts'
 
-export const ACCOUNT_ID = '000000000000'
+const ACCOUNT_ID = '000000000000'
 export const LATEST = '$LATEST'
 
 export interface FunctionReference {

@@ -5,7 +5,6 @@
 import { z } from 'zod'
 import type { FunctionRecord } from '../../sdk/model/function.ts'
 import type { LambdaUrl } from '../../sdk/model/lambda.ts'
-import { untilLive } from '../control/go-live.ts'
 import { functionUrls } from '../control/urls.ts'
 import { ApiError } from './api-error.ts'
 import { noContent, type Call } from './call.ts'
@@ -71,7 +70,6 @@ export async function deleteFunctionUrl(call: Call): Promise<Response> {
     ({ url: _deleted, ...lambda }) => touched(lambda),
     (record) => ({ ...record, baseDomainHost: false }),
   )
-  await untilLive(call.ports, call.ports.registry.head)
   return noContent()
 }
 
@@ -110,7 +108,6 @@ async function setUrl(
         (lambda) => touched({ ...lambda, url }),
         (record) => ({ ...record, baseDomainHost: true }),
       )
-      await untilLive(call.ports, call.ports.registry.head)
     },
   })
   return Response.json(describe(call, { ...fn.record, baseDomainHost: true }, url), { status })

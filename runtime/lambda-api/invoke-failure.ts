@@ -49,6 +49,7 @@ export function functionFailure(error: ErrorBody['error'], requestId: string): F
   if (reason !== undefined) {
     throw new ApiError('TooManyRequestsException', `Rate Exceeded. ${message}`, { reason, ...retry })
   }
+  if (code === 'bad_request') throw new ApiError('InvalidRequestContentException', message)
   if (code === 'body_too_large') throw new ApiError('RequestTooLargeException', message)
   if (code === 'function_not_found' || code === 'version_not_found' || code === 'no_deployment') {
     throw new ApiError('ResourceNotFoundException', message)

@@ -70,7 +70,7 @@ export async function prepare(call: Call): Promise<Invocation> {
       `The operation cannot be performed at this time. The function is currently in the following state: Pending, or could not be created: ask GetFunction about "${name}".`,
     )
   }
-  const fn = await findLambdaFunction(call, name)
+  const fn = await findLambdaFunction(call, name, { isFresh: false })
   const target = targetOf(call, fn, { qualifier, random: Math.random() })
   const payload = call.body.byteLength === 0 ? EMPTY_EVENT : call.body
   parseJson(payload)
@@ -102,6 +102,7 @@ export async function callFunction(
     if (answer.status === 200) return answer
     return functionFailure(await readRefusal(answer), call.requestId)
   } catch (error) {
+    if (call.signal.aborted) throw new ApiError('ServiceException', 'the caller has gone', { cause: error })
     if (!isIsolaError(error)) throw error
     return functionFailure({ code: error.code, message: error.message, requestId: '' }, call.requestId)
   }

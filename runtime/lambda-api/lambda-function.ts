@@ -6,6 +6,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { isContainerVersion, type ContainerVersion, type FunctionRecord } from '../../sdk/model/function.ts'
 import type { LambdaRecord } from '../../sdk/model/lambda.ts'
 import { findFunction } from '../control/find-function.ts'
+import { untilLive } from '../control/go-live.ts'
 import { swapFunction } from '../control/swap-function.ts'
 import { ApiError } from './api-error.ts'
 import type { Call } from './call.ts'
@@ -20,9 +21,17 @@ export interface LambdaFunction {
 
 type Where = Pick<Call, 'ports' | 'region'>
 
-/** Throws `ResourceNotFoundException`, also for a function that is none of AWS's kind. */
-export async function findLambdaFunction(where: Where, name: string): Promise<LambdaFunction> {
-  const { functions } = await where.ports.registry.refresh()
+/**
+ * Throws `ResourceNotFoundException`, also for a function that is none of AWS's kind. `isFresh: false` for a call of the
+ * function: what the node knows is what its router serves, and the bucket may be far away.
+ */
+export async function findLambdaFunction(
+  where: Where,
+  name: string,
+  { isFresh = true }: { readonly isFresh?: boolean } = {},
+): Promise<LambdaFunction> {
+  const { registry } = where.ports
+  const { functions } = isFresh ? await registry.refresh() : registry.head
   const record = Object.hasOwn(functions, name) ? functions[name] : undefined
   if (record === undefined) throw functionNotFound(where, name)
   const found = await asLambdaFunction(where, record)
@@ -62,20 +71,24 @@ export function lambdaOf({ lambda, deployment }: FunctionRecord): LambdaRecord {
   )
 }
 
-/** Changes what this API keeps of a function, and what else of its record belongs to it. Throws `ResourceNotFoundException`. */
+/**
+ * Changes what this API keeps of a function, and what else of its record belongs to it. Resolves when the router knows it
+ * too: a version that was just published can be called. Throws `ResourceNotFoundException`.
+ */
 export async function changeLambda(
   { ports, region }: Where,
   name: string,
   change: (lambda: LambdaRecord, record: FunctionRecord) => LambdaRecord,
   andRecord: (record: FunctionRecord) => FunctionRecord = (record) => record,
 ): Promise<LambdaRecord> {
-  const { record } = await swapFunction(ports, (head) => {
+  const { head, record } = await swapFunction(ports, (head) => {
     if (!Object.hasOwn(head.functions, name)) throw functionNotFound({ region }, name)
     const record = findFunction(head, name)
     const before = lambdaOf(record)
     const lambda = change(before, record)
     return lambda === before ? record : { ...andRecord(record), lambda }
   })
+  await untilLive(ports, head)
   return lambdaOf(record)
 }
 

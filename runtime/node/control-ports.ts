@@ -7,7 +7,7 @@ import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { Supervisor } from './supervisor.ts'
 
 /** What the control operations see of this node. */
-export interface ControlParts extends Pick<ControlPorts, 'usage' | 'metrics'> {
+export interface ControlParts extends Pick<ControlPorts, 'usage' | 'metrics' | 'invoker' | 'asyncEvents'> {
   readonly images: ImagePort
   readonly keys: AccessKeys
   readonly registry: Registry
@@ -44,5 +44,7 @@ export function controlPorts(parts: ControlParts): ControlPorts & { readonly key
     logs,
     images,
     keys,
+    ...(parts.invoker && { invoker: parts.invoker }),
+    ...(parts.asyncEvents && { asyncEvents: parts.asyncEvents }),
   }
 }

@@ -23,7 +23,13 @@ export async function listenForControl(address: Address): Promise<ControlServer>
   }
   return new Promise((resolve, reject) => {
     const server = serve(
-      { fetch: (request) => app.fetch(request), hostname: address.host, port: address.port },
+      {
+        fetch: (request) => app.fetch(request),
+        hostname: address.host,
+        port: address.port,
+        // An image on a slow line takes as long as it takes; each operation bounds its own body.
+        serverOptions: { requestTimeout: 0 },
+      },
       ({ port }) => {
         resolve({
           url: `http://${urlHost(address.host)}:${port}`,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Head } from '../../sdk/model/function.ts'
+import { numberedVersionIds, type Head } from '../../sdk/model/function.ts'
 import type { ExitCause, NodeStatus } from '../../sdk/model/node-status.ts'
 import { mergePolicy } from '../../sdk/model/policy.ts'
 import type { RouterMetrics } from '../../sdk/model/router-metrics.ts'
@@ -47,7 +47,8 @@ export async function openAccounting(options: AccountingOptions): Promise<Accoun
     if (record === undefined) return false
     return (
       record.deployment.shares.some((share) => share.versionId === versionId) ||
-      (record.previewHosts && record.recentVersionIds.includes(versionId))
+      (record.previewHosts && record.recentVersionIds.includes(versionId)) ||
+      numberedVersionIds(record).includes(versionId)
     )
   }
   const slots = new SlotTable()

@@ -1,4 +1,4 @@
-import type { FunctionRecord, Head } from '../../sdk/model/function.ts'
+import { numberedVersionIds, type FunctionRecord, type Head } from '../../sdk/model/function.ts'
 import {
   DEFAULT_FUNCTION_LIMITS,
   LIMITS_BY_KIND,
@@ -22,6 +22,7 @@ export function snapshotOf(head: Head, baseDomain: string): Snapshot {
         patterns: record.routes.map(({ pattern }) => pattern),
         baseDomainHost: record.baseDomainHost,
         previewVersionIds: record.previewHosts ? record.recentVersionIds : [],
+        pinnedVersionIds: numberedVersionIds(record),
         policy: mergePolicy(head.settings?.policy, record.policy),
         limits: {
           wallMs,

@@ -251,6 +251,8 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     usage: (query) => accounting.usage(query),
     metrics: () => accounting.metrics(),
     images: containers.images,
+    invoker,
+    asyncEvents: events,
     keys: await openAccessKeys(join(data.path, 'keys.json')),
   })
   const lambdaApi = createLambdaApi({

@@ -1,5 +1,11 @@
 import { LIMITS_BY_KIND, mergeFunctionLimits, type FunctionLimits } from '../../sdk/model/function-limits.ts'
-import type { Head, Version, VersionContent, VersionLimits } from '../../sdk/model/function.ts'
+import {
+  numberedVersionIds,
+  type Head,
+  type Version,
+  type VersionContent,
+  type VersionLimits,
+} from '../../sdk/model/function.ts'
 import { mergePolicy, type Prewarm } from '../../sdk/model/policy.ts'
 import type { InstanceDriver } from '../pool/driver.ts'
 import type { VersionSpec } from '../pool/node-events.ts'
@@ -51,7 +57,7 @@ export class HeadVersions {
       for (const { versionId } of record.deployment.shares)
         if (!keep(versionId)) this.#unread.set(versionId, record.name)
       // Those of previews are read when they start: most never do.
-      for (const versionId of record.recentVersionIds) keep(versionId)
+      for (const versionId of [...record.recentVersionIds, ...numberedVersionIds(record)]) keep(versionId)
     }
     for (const versionId of versionIdsInUse) keep(versionId)
     this.#askedById = asked
@@ -94,10 +100,9 @@ export class HeadVersions {
       const percentById = new Map(
         record.deployment.shares.map(({ versionId, percent }) => [versionId, percent]),
       )
-      if (record.previewHosts) {
-        for (const versionId of record.recentVersionIds)
-          if (!percentById.has(versionId)) percentById.set(versionId, 0)
-      }
+      const previewed = record.previewHosts ? record.recentVersionIds : []
+      for (const versionId of [...previewed, ...numberedVersionIds(record)])
+        if (!percentById.has(versionId)) percentById.set(versionId, 0)
       const policy = mergePolicy(head.settings?.policy, record.policy)
       return [...percentById].map(([versionId, percent]) => {
         const { memoryMib } = this.limits(record.name, versionId)

@@ -5,7 +5,7 @@
  * fleet only one node may collect.
  */
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
-import { blobsOf, type FunctionRecord, type Head } from '../../sdk/model/function.ts'
+import { blobsOf, numberedVersionIds, type FunctionRecord, type Head } from '../../sdk/model/function.ts'
 import { BLOB_PREFIX } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { DEPLOYMENT_PREFIX, type DeploymentStore } from './deployment-store.ts'
@@ -63,6 +63,7 @@ async function liveVersionIds(record: FunctionRecord, options: CollectOptions): 
     previousId === undefined ? undefined : await options.deployments.get(record.name, previousId)
   return [
     ...record.recentVersionIds,
+    ...numberedVersionIds(record),
     ...record.deployment.shares.map((share) => share.versionId),
     ...(previous?.shares ?? []).map((share) => share.versionId),
   ]

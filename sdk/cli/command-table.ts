@@ -1,4 +1,5 @@
 import type { Command } from './command.ts'
+import { deadLettersCommand } from './commands/dead-letters.ts'
 import { deleteCommand } from './commands/delete.ts'
 import { deployCommand } from './commands/deploy.ts'
 import { devCommand } from './commands/dev.ts'
@@ -23,6 +24,7 @@ export const COMMANDS: readonly Command[] = [
   devCommand,
   deployCommand,
   invokeCommand,
+  deadLettersCommand,
   listCommand,
   versionsCommand,
   rollbackCommand,

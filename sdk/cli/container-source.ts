@@ -1,6 +1,4 @@
 import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { relative } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import type { Archive } from '../../bundler/archive.ts'
 import type { DockerfileContext } from '../../bundler/dockerfile-context.ts'
@@ -117,10 +115,9 @@ export function describeSource(prepared: PreparedSource): {
     }
     case 'load': {
       const { path, sizeBytes } = prepared
-      const name = relative(process.cwd(), path)
       return {
         document: { type: 'image-file', path, sizeBytes, ...prepared.run },
-        text: `image file ${name}, ${formatBytes(sizeBytes)}`,
+        text: `image file ${path}, ${formatBytes(sizeBytes)}`,
       }
     }
     case 'pull': {
@@ -140,7 +137,8 @@ export function describeSource(prepared: PreparedSource): {
 }
 
 async function imageFileBytes(path: string): Promise<number> {
-  const { size } = await stat(path)
+  const { readableBytes } = await import('../../bundler/archive.ts')
+  const size = await readableBytes(path)
   if (size === 0)
     throw new IsolaError('build_failed', `${path} is empty: make it anew, e.g. with "docker save"`)
   if (size <= CONTAINER_LIMITS.imageBytesMax) return size

@@ -83,7 +83,8 @@ export async function readText(controlUrl: string, response: Response): Promise<
 /** Throws `node_unreachable` where the answer breaks off. */
 export async function readBytes(controlUrl: string, response: Response): Promise<Uint8Array> {
   try {
-    return await response.bytes()
+    // Not `bytes()`: in a process that also serves with @hono/node-server, `Response` is one that lacks it.
+    return new Uint8Array(await response.arrayBuffer())
   } catch (error) {
     throw unreachable(controlUrl, error)
   }

@@ -14,6 +14,7 @@ import type {
   VersionSummary,
   WorkerVersionRequest,
 } from '../model/control.ts'
+import type { DeadLetterSummary, DeadLetterView } from '../model/dead-letter.ts'
 import { isIsolaError } from '../model/errors.ts'
 import type { BlobRef, FunctionRecord, Version } from '../model/function.ts'
 import type { LogLine } from '../model/log-line.ts'
@@ -52,6 +53,15 @@ export interface ControlClient extends ImageCalls {
   uploadArchive(bytes: Uint8Array, options?: UploadOptions): Promise<BlobRef>
   /** Of a container function of protocol `lambda`. That the function failed is a result, not an error. */
   invoke(functionName: string, request: InvokeRequest): Promise<InvokeResult>
+  /** Newest first; of events that could not be worked on. */
+  listDeadLetters(
+    functionName: string,
+    options?: { readonly limit?: number },
+  ): Promise<readonly DeadLetterSummary[]>
+  getDeadLetter(id: string): Promise<DeadLetterView>
+  /** Its event is tried again from the start. */
+  redriveDeadLetter(id: string): Promise<{ readonly id: string }>
+  discardDeadLetter(id: string): Promise<{ readonly id: string }>
 
   setTraffic(functionName: string, request: TrafficRequest): Promise<DeployResult>
   /** Without `versionId`: to the deployment before the current one. */
@@ -134,6 +144,14 @@ export function createClient(address: NodeAddress): ControlClient {
       return { sha256: ref?.sha256 ?? '', sizeBytes: bytes.byteLength }
     },
     invoke: (name, request) => invoke({ send, controlUrl }, name, request),
+    async listDeadLetters(name, { limit } = {}) {
+      const query = { ...(limit !== undefined && { limit: String(limit) }) }
+      const response = await send({ method: 'GET', path: ['functions', name, 'dead-letters'], query })
+      return (await readJson<{ deadLetters: DeadLetterSummary[] }>(controlUrl, response)).deadLetters
+    },
+    getDeadLetter: (id) => json('GET', ['dead-letters', id]),
+    redriveDeadLetter: (id) => json('POST', ['dead-letters', id, 'redrive']),
+    discardDeadLetter: (id) => json('DELETE', ['dead-letters', id]),
     setTraffic: (name, request) => json('POST', ['functions', name, 'traffic'], request),
     rollback: (name, request = {}) => json('POST', ['functions', name, 'rollback'], request),
     listRoutes: async () => (await json<{ routes: RouteEntry[] }>('GET', ['routes'])).routes,

@@ -27,6 +27,12 @@
  *   POST   /v1/images/build?dockerfile=PATH (tar of the context) → NDJSON of ImageEvent
  *   POST   /v1/images/load (tar of `docker save`, or OCI)    → NDJSON of ImageEvent
  *   POST   /v1/images/pull   PullRequest                     → NDJSON of ImageEvent
+ *   POST   /v1/functions/:name/invoke (the event)            → the result; `isola-function-error` where the function failed
+ *          with `isola-invoke-type: async`                    → 202 {requestId}, worked on later
+ *   GET    /v1/functions/:name/dead-letters?limit=N          → {deadLetters: DeadLetterSummary[]}  newest first
+ *   GET    /v1/dead-letters/:id                              → DeadLetterView
+ *   POST   /v1/dead-letters/:id/redrive                      → {id}               tried again from the start
+ *   DELETE /v1/dead-letters/:id                              → {id}
  *   GET    /v1/keys                                          → {keys: AccessKey[]}         of the Lambda API
  *   POST   /v1/keys              {description?}              → NewAccessKey                its secret is told once
  *   DELETE /v1/keys/:id                                      → {accessKeyId}

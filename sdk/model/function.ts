@@ -289,6 +289,11 @@ export interface FunctionRecord {
   readonly changes?: readonly SettingChange[]
 }
 
+/** Versions with a number in the Lambda API: they can be called by it, whatever the traffic and however old. */
+export function numberedVersionIds({ lambda }: FunctionRecord): readonly string[] {
+  return [...new Set((lambda?.versions ?? []).map(({ versionId }) => versionId))]
+}
+
 /** How often and how long an event is tried. */
 export interface AsyncSettings {
   /** After the first try. @default 2 */

@@ -199,8 +199,8 @@ export const CONTAINER_LIMITS = {
   archivePathBytesMax: 1_024,
   /** Unpacked code that nothing uses any more is kept this long. */
   codeGraceMs: 60_000,
-  /** Of a sandbox's forwarder: it holds no body, only what is on its way. */
-  sandboxMemoryMib: 64,
+  /** Of a sandbox's forwarder, which takes 7 MiB idle and 1.3 MiB for each response whose client is slower than it. */
+  sandboxMemoryMib: 512,
   sandboxStartTimeoutMs: 10_000,
   /** How often a sandbox is asked whether something listens in it. */
   readinessPollMs: 3,

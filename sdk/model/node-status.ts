@@ -26,6 +26,8 @@ export interface ProcessStatus {
   readonly function?: string
   readonly version?: string
   readonly instance?: string
+  /** Of a blank: what can begin as it, e.g. `worker`, `nodejs24/256/64`, `sandbox`. */
+  readonly blankClass?: string
 }
 
 /** Why a version has as many instances as it has, on this node. */

@@ -19,6 +19,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     summary: 'first response of a function with no instance, beside spawning plain workerd',
     load: () => import('./cold-start.ts'),
   },
+  container: {
+    summary:
+      'containers by every path of a start, warm and crashing, beside "docker run" and an isolate (needs docker)',
+    load: () => import('./container.ts'),
+  },
   memory: {
     summary: 'memory of warm instances after load, and of the node around them (needs wrk)',
     load: () => import('./memory.ts'),

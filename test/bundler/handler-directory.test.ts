@@ -302,6 +302,14 @@ describe('an archive that is ready', () => {
     expect(error.message).toContain(message)
   })
 
+  test('that is gone is refused', async () => {
+    const error = await failureOf(readArchive(join(temporaryProject({}), 'gone.zip')))
+    expect([error.code, error.message]).toEqual([
+      'build_failed',
+      expect.stringContaining('(ENOENT): check the path'),
+    ])
+  })
+
   test('that is too long is refused before it is read', async () => {
     const directory = temporaryProject({ 'a.zip': 'PK' })
     truncateSync(join(directory, 'a.zip'), CONTAINER_LIMITS.archiveBytesMax + 1)

@@ -44,6 +44,19 @@ describe('packages', () => {
     expect(leftovers()).toEqual(before)
   })
 
+  test('are looked for where .npmrc says, which is not in the archive', async () => {
+    const directory = temporaryProject({
+      'index.js': HANDLER,
+      // Nobody listens there.
+      '.npmrc': 'registry=http://127.0.0.1:1/\nfetch-retries=0\n',
+      'package.json': '{"dependencies":{"greeter":"1.0.0"}}',
+    })
+    const error = await failureOf(packHandlerDirectory(options(directory)))
+    expect(error.message).toContain('ECONNREFUSED 127.0.0.1:1')
+    writeFiles(directory, { 'package.json': '{}' })
+    expect(await namesOf(options(directory))).toEqual(['index.js', 'package.json'])
+  })
+
   test('that npm cannot install fail the build with its words, and the copy is gone', async () => {
     const directory = temporaryProject({
       'index.js': HANDLER,

@@ -24,6 +24,7 @@ import {
   IMAGE_ID,
   newFunction,
   openLambdaPlace,
+  TOKEN,
   zipOf,
   type LambdaPlace,
 } from '../runtime/lambda-api-place.ts'
@@ -246,6 +247,49 @@ describe('changing a function', () => {
         message: expect.stringContaining(`Function not found: ${ARN}`),
       })
     }
+  })
+})
+
+describe('functions of other origins', () => {
+  const control = async (path: string, body: object): Promise<number> => {
+    const headers = { authorization: `Bearer ${TOKEN}` }
+    const response = await fetch(`${place.url}/v1/functions/${path}`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+    })
+    return response.status
+  }
+  const source = { type: 'image', imageId: IMAGE_ID }
+  const container = { kind: 'container', source, bindings: [] }
+
+  test('one that isola deployed is seen, called and changed, and keeps its routes', async () => {
+    const routes = [{ pattern: 'api.example/*' }]
+    expect(await control('mine/deploy', { ...container, protocol: 'lambda', routes })).toBe(200)
+    const FunctionName = 'mine'
+    const { Configuration } = await place.client.send(new GetFunctionCommand({ FunctionName }))
+    expect(Configuration).toMatchObject({ PackageType: 'Image', MemorySize: 256, Timeout: 30, Role: '' })
+    expect((await place.client.send(new InvokeCommand({ FunctionName }))).StatusCode).toBe(200)
+    await place.client.send(new UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 5 }))
+    expect(place.ports.registry.head.functions['mine']).toMatchObject({
+      routes: [{ pattern: 'api.example/*', source: 'config' }],
+      baseDomainHost: true,
+    })
+    const { Functions } = await place.client.send(new ListFunctionsCommand({}))
+    expect(Functions).toMatchObject([{ FunctionName, Timeout: 5 }])
+  })
+
+  test('one that answers HTTP itself is none of AWS’s: not listed, not called, its name taken', async () => {
+    expect(await control('web/deploy', { ...container, protocol: 'http' })).toBe(200)
+    const FunctionName = 'web'
+    expect((await place.client.send(new ListFunctionsCommand({}))).Functions).toEqual([])
+    for (const call of [new GetFunctionCommand({ FunctionName }), new InvokeCommand({ FunctionName })]) {
+      expect(await errorOf(place.client.send(call as never))).toMatchObject({
+        name: 'ResourceNotFoundException',
+        message: expect.stringContaining('answers HTTP itself'),
+      })
+    }
+    expect(await errorOf(create('web'))).toMatchObject({ name: 'ResourceConflictException' })
   })
 })
 

@@ -132,6 +132,7 @@ describe('Invoke', () => {
     [429, 'queue_full', 'TooManyRequestsException', 'ConcurrentInvocationLimitExceeded'],
     [503, 'node_full', 'TooManyRequestsException', 'ConcurrentInvocationLimitExceeded'],
     [413, 'body_too_large', 'RequestTooLargeException', undefined],
+    [400, 'bad_request', 'InvalidRequestContentException', undefined],
     [404, 'version_not_found', 'ResourceNotFoundException', undefined],
     [503, 'engine_unavailable', 'ServiceException', undefined],
     [503, 'draining', 'ServiceException', undefined],

@@ -58,6 +58,23 @@ describe('versions and aliases', () => {
     expect(one?.CodeSha256).not.toBe(two?.CodeSha256)
   })
 
+  test('a version is answered when the router can be asked for it, not before', async () => {
+    const inForce = Promise.withResolvers<void>()
+    const asked = Promise.withResolvers<number>()
+    place.node.whenLive = (generation) => {
+      asked.resolve(generation)
+      return inForce.promise
+    }
+    let answered = false
+    const published = publish().then(() => (answered = true))
+    const generation = await asked.promise
+    expect(place.ports.registry.head).toMatchObject({ generation })
+    expect(place.ports.registry.head.functions['hello']?.lambda?.versions).toHaveLength(1)
+    expect(answered).toBe(false)
+    inForce.resolve()
+    await published
+  })
+
   test('publishing can be bound to the code that is expected', async () => {
     expect(await errorOf(publish({ CodeSha256: 'other' }))).toMatchObject({
       name: 'InvalidParameterValueException',

@@ -173,6 +173,24 @@ describe('a handler of the node runtime', () => {
     expect(lines[4]).toBe('plain')
   })
 
+  test('may wait for something that keeps no process alive', async () => {
+    const files = {
+      'index.js': `exports.handler = ({ wait }) => new Promise((resolve) => {
+        process.on('SIGUSR2', () => resolve('late'))
+        console.log('waiting')
+        if (!wait) resolve('at once')
+      })`,
+    }
+    const { api, pid, line } = await start({ files })
+    const late = api.invoke({ wait: true })
+    await line(/waiting/)
+    // Whoever ends for want of work has done so when another has started.
+    const other = await start({ files })
+    expect((await other.api.invoke({})).text).toBe('"at once"')
+    process.kill(pid, 'SIGUSR2')
+    expect((await late).text).toBe('"late"')
+  })
+
   test('knows its function since the start where its environment says so', async () => {
     const { api } = await start({
       files: { 'index.js': 'exports.handler = async () => process.env.NAME' },

@@ -38,13 +38,6 @@ describe('images by the control API', () => {
       body,
       ...(signal !== undefined && { signal }),
     })
-  const eventsOf = async (response: Response): Promise<ImageEvent[]> =>
-    (await response.text())
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as ImageEvent)
-  const errorOf = async (response: Response): Promise<ErrorBody['error']> =>
-    ((await response.json()) as ErrorBody).error
 
   test('the words come as they are said, and the image last; the body reaches the engine whole', async () => {
     let received = ''
@@ -232,21 +225,42 @@ describe('images by the control API', () => {
       (await fetch(`${place.url}/v1/images/load`, { headers: { authorization: `Bearer ${TOKEN}` } })).status,
     ).toBe(405)
   })
+})
 
-  engineTest('a build on a real engine streams its steps and ends with its image', async () => {
+engineTest('a build on a real engine streams its steps and ends with its image', async () => {
+  const place = await openControlPlace()
+  try {
     await withEngine(async ({ engine, isolationName, image, imageReference }) => {
       await image()
-      Object.assign(images, createImageStore({ engine, isolationName }))
+      const store = createImageStore({ engine, isolationName })
+      ;(place.ports as { images?: ImagePort }).images = store
+      const build = (body: Uint8Array<ArrayBuffer>): Promise<Response> =>
+        fetch(`${place.url}/v1/images/build`, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${TOKEN}` },
+          body,
+        })
       const context = await tarOf({ Dockerfile: `FROM ${imageReference}\nRUN echo "hello $((6 * 7))"\n` })
-      const events = await eventsOf(await send('build', new Uint8Array(context)))
+      const events = await eventsOf(await build(new Uint8Array(context)))
       expect(events.map((event) => (event.type === 'log' ? event.text : '')).join('')).toContain('hello 42\n')
       const last = events.at(-1)
       expect(last).toMatchObject({ type: 'image' })
       const imageId = last?.type === 'image' ? last.image.imageId : ''
       expect((await engine.inspectImage(imageId))?.labels).toMatchObject({ 'isola.image': 'function' })
-      const broken = await send('build', 'no tar')
+      const broken = await build(new TextEncoder().encode('no tar'))
       expect(broken.status).toBe(400)
       expect(await errorOf(broken)).toMatchObject({ code: 'build_failed' })
     })
-  })
+  } finally {
+    await place.close()
+  }
 })
+
+async function eventsOf(response: Response): Promise<ImageEvent[]> {
+  const lines = (await response.text()).split('\n').filter((line) => line !== '')
+  return lines.map((line) => JSON.parse(line) as ImageEvent)
+}
+
+async function errorOf(response: Response): Promise<ErrorBody['error']> {
+  return ((await response.json()) as ErrorBody).error
+}

@@ -43,6 +43,7 @@ export interface LambdaPlace {
   /** What the fake node does; tests replace these. */
   readonly node: {
     trialStart: (version: Version) => Promise<void>
+    whenLive: (generation: number) => Promise<void>
     invoke: (options: InvokeOptions) => Promise<IncomingResponse>
     enqueue: (event: NewEvent) => Promise<void>
     images: Map<string, string>
@@ -75,6 +76,7 @@ export async function openLambdaPlace(
   const followers: LambdaPlace['followers'] = new Set()
   const node: LambdaPlace['node'] = {
     trialStart: async () => undefined,
+    whenLive: async () => undefined,
     invoke: async ({ payload }) => answerOf(payload),
     enqueue: async () => undefined,
     images: new Map(),
@@ -92,7 +94,7 @@ export async function openLambdaPlace(
       started.push(version)
       return { trialMs: 1 }
     },
-    whenLive: async () => undefined,
+    whenLive: (generation) => node.whenLive(generation),
     status: () => ({
       version: '0.1.0',
       dataDirectory: directory,

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import { createSandboxMaker } from '../../runtime/container/sandbox-maker.ts'
 import type { Sandbox } from '../../runtime/container/sandbox.ts'
 import { describeEngine } from '../harness/engine.ts'
@@ -148,6 +148,40 @@ describeEngine('a sandbox', () => {
       socket.close(4001)
     })
     expect(code).toBe(4001)
+  })
+
+  test('its memory is enough for what is on its way, however large or slow', async () => {
+    const sandbox = await make()
+    await place.serve(
+      sandbox,
+      `const block = Buffer.alloc(64 * 1024)
+      require('node:http').createServer((request, response) => {
+        let left = 128 * 16
+        const more = () => {
+          while (left-- > 0) if (!response.write(block)) return response.once('drain', more)
+          response.end()
+        }
+        more()
+      }).listen(8080)`,
+    )
+    const responses = await Promise.all(
+      Array.from(
+        { length: 50 },
+        () =>
+          new Promise<IncomingMessage>((resolve, reject) => {
+            request({ socketPath: sandbox.httpSocket, agent: false }, resolve).on('error', reject).end()
+          }),
+      ),
+    )
+    // One is read to its end, past all those that nobody reads.
+    let bytes = 0
+    for await (const chunk of responses[0]!) bytes += (chunk as Buffer).length
+    expect(bytes).toBe(128 * 1024 * 1024)
+    for (const response of responses) response.destroy()
+    expect(await place.engine.inspectContainer(sandbox.containerId)).toMatchObject({
+      status: 'running',
+      outOfMemory: false,
+    })
   })
 
   test('a request for which nothing listens, or whose server cuts it, ends without an answer', async () => {

@@ -101,7 +101,9 @@ describe('isola on a node', () => {
     await json('rollback', 'life', two.slice(0, 8))
     expect((await node.fetch('life.localhost')).text()).toBe('two')
     expect((await node.isola('versions', 'life')).stdout).toContain(two)
-    expect((await node.isola('list')).stdout).toMatch(new RegExp(`^life +${two.slice(0, 8)} 100%`, 'm'))
+    expect((await node.isola('list')).stdout).toMatch(
+      new RegExp(`^life +worker +${two.slice(0, 8)} 100%`, 'm'),
+    )
   })
 
   test('routes send other hosts to a function until they are removed', async () => {

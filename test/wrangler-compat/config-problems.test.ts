@@ -7,6 +7,7 @@ import {
   BUNDLE_LIMITS,
   COMPATIBILITY_DATE_MAX,
   CONTROL_LIMITS,
+  INSTANCE_LIMITS,
 } from '../../sdk/model/limits.ts'
 import { loadConfig, type LoadOptions } from '../../wrangler-compat/config/load.ts'
 import { failureOf, temporaryProject, writeFiles } from '../bundler/temporary-project.ts'
@@ -165,7 +166,7 @@ describe('fields that are wrong', () => {
       [{ vars: [] }, '"vars" is []: give an object'],
       [{ minify: 'yes' }, '"minify" is "yes": give a boolean'],
       [{ limits: { cpu_ms: 0 } }, '"limits.cpu_ms" is 0: give a number of at least 1'],
-      [{ limits: { cpu_ms: 1e9 } }, 'at most 300000'],
+      [{ limits: { cpu_ms: 1e9 } }, `at most ${INSTANCE_LIMITS.cpuMsMax}`],
       [{ limits: { cpu_ms: 1.5 } }, '"limits.cpu_ms" is 1.5'],
       [{ rules: [{ type: 'Txt', globs: ['x'] }] }, '"rules[0].type" is "Txt": use one of "ESModule"'],
       [{ rules: [{ type: 'Text', globs: [] }] }, 'at least 1 element'],

@@ -59,8 +59,7 @@ export const invokeCommand: Command = {
         functionName: name,
         ...(requestId !== undefined && { requestId }),
         ...(functionError !== undefined && { functionError }),
-        ...(isAsync ? { accepted: true } : {}),
-        result: jsonOrText(text),
+        ...(isAsync ? { accepted: true } : { result: jsonOrText(text) }),
       },
       text: isAsync
         ? `${name}: accepted${requestId === undefined ? '' : ` as ${requestId}`}`

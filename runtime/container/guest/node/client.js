@@ -43,6 +43,9 @@ process.on('SIGTERM', () => {
   if (state.invocation === undefined) process.exit(0)
 })
 
+// A handler that waits for what never comes takes its time and is told so; else Node would end for want of work.
+setInterval(() => undefined, 2 ** 30)
+
 globalThis.awslambda = awslambda
 const claimed = process.env['_HANDLER'] === undefined ? await claimFunction() : undefined
 for (const name of Object.keys(process.env)) if (name.startsWith('ISOLA_')) delete process.env[name]
