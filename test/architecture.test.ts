@@ -82,6 +82,11 @@ const FOLDERS: readonly FolderRule[] = [
     mayImport: ['runtime/control', 'bundler', 'sdk/model', 'sdk/client', 'sdk/config'],
     packages: ['zod'],
   },
+  {
+    folder: 'wrangler-compat/api',
+    mayImport: [...CONTROL_AND_DOWN, 'runtime/control', 'wrangler-compat'],
+    packages: ['busboy', 'zod'],
+  },
   { folder: 'examples', mayImport: [], packages: ['hono', 'isola', 'sharp'] },
 ]
 
