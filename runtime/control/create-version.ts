@@ -1,5 +1,5 @@
 import type { VersionRequest } from '../../sdk/model/control.ts'
-import { parseFunctionName, type Version } from '../../sdk/model/function.ts'
+import { parseFunctionName, type FunctionRecord, type Version } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { versionId } from '../registry/version-id.ts'
 import { checkBlobs, checkServices, checkVersion } from './check-version.ts'
@@ -10,6 +10,12 @@ import type { ControlPorts } from './ports.ts'
 import { swapFunction } from './swap-function.ts'
 
 /**
+ * What else becomes of the record in the swap that puts a version into it: what another API keeps of it. Pure, as the swap
+ * may run it more than once; what it throws passes through.
+ */
+export type AmendRecord = (record: FunctionRecord, versionId: string) => FunctionRecord
+
+/**
  * A version of a function that is deployed already, to be given traffic later; its preview host answers at once.
  * Throws what `startVersion` throws, and `function_not_found`.
  */
@@ -17,6 +23,7 @@ export async function createVersion(
   ports: ControlPorts,
   functionName: string,
   request: VersionRequest,
+  amend: AmendRecord = (record) => record,
 ): Promise<Version> {
   const { registry } = ports
   findFunction(registry.head, functionName)
@@ -24,7 +31,8 @@ export async function createVersion(
   await registry.putVersion(version)
   const { head } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
-    return { ...record, recentVersionIds: withRecentVersion(record.recentVersionIds, version.id) }
+    const recentVersionIds = withRecentVersion(record.recentVersionIds, version.id)
+    return amend({ ...record, recentVersionIds }, version.id)
   })
   await untilLive(ports, head)
   return (await registry.getVersion(functionName, version.id)) ?? version

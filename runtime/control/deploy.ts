@@ -8,7 +8,7 @@ import {
 } from '../../sdk/model/function.ts'
 import type { PolicyPatch } from '../../sdk/model/policy.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
-import { startVersion, withRecentVersion } from './create-version.ts'
+import { startVersion, withRecentVersion, type AmendRecord } from './create-version.ts'
 import { deployResult, newDeployment } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
 import { checkRoutesFree, configRoutes, parsePatterns } from './routes.ts'
@@ -25,6 +25,7 @@ export async function deploy(
   ports: ControlPorts,
   functionName: string,
   request: DeployRequest,
+  amend: AmendRecord = (record) => record,
 ): Promise<DeployResult> {
   const startedAtMs = performance.now()
   const { registry } = ports
@@ -36,7 +37,7 @@ export async function deploy(
 
   const { version, trialMs } = await startVersion(ports, functionName, request)
   await registry.putVersion(version)
-  const { head, record } = await swapFunction(ports, (head) => planned(head, version.id))
+  const { head, record } = await swapFunction(ports, (head) => amend(planned(head, version.id), version.id))
   return deployResult(ports, { head, record, startedAtMs, trialMs })
 }
 

@@ -1,5 +1,6 @@
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { DeployResult, TrafficRequest } from '../../sdk/model/control.ts'
+import type { FunctionRecord } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { findFunction } from './find-function.ts'
 import { findVersionIds } from './find-version.ts'
@@ -15,6 +16,7 @@ export async function setTraffic(
   ports: ControlPorts,
   functionName: string,
   request: TrafficRequest,
+  amend: (record: FunctionRecord) => FunctionRecord = (record) => record,
 ): Promise<DeployResult> {
   const startedAtMs = performance.now()
   findFunction(ports.registry.head, functionName)
@@ -32,7 +34,7 @@ export async function setTraffic(
   const { head, record } = await swapFunction(ports, (head) => {
     const record = findFunction(head, functionName)
     const deployment = newDeployment({ shares, message: request.message, previous: record.deployment })
-    return { ...record, deployment }
+    return amend({ ...record, deployment })
   })
   return deployResult(ports, { head, record, startedAtMs })
 }

@@ -46,9 +46,11 @@ import type {
   ContainerSource,
   Deployment,
   FunctionRoute,
+  StaticAssets,
   VariableBinding,
   VersionContent,
   VersionLimits,
+  WorkerContent,
 } from './function.ts'
 import type { ErrorBody } from './errors.ts'
 import type {
@@ -67,7 +69,11 @@ export type VersionRequest = WorkerVersionRequest | ContainerVersionRequest
 
 export interface WorkerVersionRequest {
   readonly kind: 'worker'
+  /** Empty where there is no code and all are assets. */
   readonly mainModule: string
+  /** @default 'module' */
+  readonly format?: NonNullable<WorkerContent['format']>
+  readonly assets?: StaticAssets
   readonly modules: readonly ModuleRef[]
   readonly bindings: readonly Binding[]
   readonly compatibilityDate: string
