@@ -79,9 +79,17 @@ const FOLDERS: readonly FolderRule[] = [
   { folder: 'router/placement', mayImport: ['sdk/model', 'router/table'], packages: [] },
   {
     folder: 'wrangler-compat',
-    mayImport: ['runtime/control', 'bundler', 'sdk/model', 'sdk/client', 'sdk/config'],
+    mayImport: [
+      'runtime/control',
+      'bundler',
+      'sdk/model',
+      'sdk/client',
+      'sdk/config',
+      'wrangler-compat/bindings',
+    ],
     packages: ['zod'],
   },
+  { folder: 'wrangler-compat/bindings', mayImport: ['sdk/model'], packages: ['zod'] },
   {
     folder: 'wrangler-compat/api',
     mayImport: [...CONTROL_AND_DOWN, 'runtime/control', 'wrangler-compat'],
