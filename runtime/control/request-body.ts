@@ -39,7 +39,8 @@ function tooLarge(size: string, bytesMax: number): IsolaError {
   )
 }
 
-function parseJson(body: Uint8Array): unknown {
+/** Throws `invalid_argument` that says where it is wrong, or that it is nested too deep. Nothing is `{}`. */
+export function parseJson(body: Uint8Array): unknown {
   if (body.byteLength === 0) return {}
   checkDepth(body)
   try {

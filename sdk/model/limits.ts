@@ -100,6 +100,48 @@ export const CONTROL_LIMITS = {
   uploadsConcurrentMax: 4,
 } as const
 
+/** What wrangler's API takes and gives, beside the bounds of the control API. */
+export const WRANGLER_API_LIMITS = {
+  /** Read and dropped of an upload that is refused already, so that its client hears why. */
+  drainBytesMax: 128 * MIB,
+  /** Of one part of a form. */
+  partHeadersMax: 20,
+  /** Messages and tags that are kept, of the newest versions of each function. */
+  annotatedVersionsMax: 100,
+  /** wrangler asks for every version of every deployment that it is told of. */
+  deploymentsListedMax: 10,
+  secretsPerCallMax: 100,
+  /** Tries of a change that builds on the newest version, against others that make one. */
+  newestVersionAttemptsMax: 8,
+} as const
+
+/** Static files of a version, and their way to the node. */
+export const ASSET_LIMITS = {
+  filesMax: 20_000,
+  fileBytesMax: 25 * MIB,
+  pathBytesMax: 1_024,
+  contentTypeCharsMax: 200,
+  /** Of the list of files of one version: 20,000 with long paths. */
+  manifestBytesMax: 16 * MIB,
+  /** Of `_redirects` and of `_headers`. */
+  rulesFileBytesMax: 512 * KIB,
+  workerFirstRulesMax: 100,
+  workerFirstRuleCharsMax: 100,
+  /** What one request of an upload is asked to carry; a larger file goes alone. */
+  bucketBytesMax: 8 * MIB,
+  bucketFilesMax: 250,
+  /** Of one request of an upload with many files in base64. */
+  bulkRequestBytesMax: 64 * MIB,
+  partHeadBytesMax: 8 * KIB,
+  /** Held by all uploads together; the next file waits for room. */
+  uploadBytesHeldMax: 40 * MIB,
+  /** From the list of files to the last file, and from that to the version. */
+  sessionMs: 3_600_000,
+  /** Lists of files that are kept parsed. */
+  sessionsKeptMax: 4,
+  tokenCharsMax: 4_096,
+} as const
+
 /** Objects of a bucket and the registry on them. */
 export const REGISTRY_LIMITS = {
   keyBytesMax: 512,
