@@ -22,6 +22,7 @@ import type {
   WorkerVersionRequest,
 } from '../../sdk/model/control.ts'
 import { inTurns } from '../registry/in-turns.ts'
+import { checkAssetsConfig } from './check-assets.ts'
 import { checkContainerSettings, checkContainerSource, checkEnvironmentNames } from './check-container.ts'
 import type { Registry } from '../registry/registry.ts'
 
@@ -37,6 +38,7 @@ function checkWorker(request: WorkerVersionRequest): WorkerContent {
   return {
     kind: request.kind,
     mainModule: request.mainModule,
+    ...(request.assets !== undefined && { assets: checkAssetsConfig(request.assets, request.mainModule) }),
     modules: request.modules
       .toSorted(byName)
       .map(({ name, kind, sha256, sizeBytes }) => ({ name, kind, sha256, sizeBytes })),
@@ -93,7 +95,12 @@ export async function checkBlobs(registry: Registry, content: VersionContent): P
   }
   blobs.forEach((blob, index) => {
     if (sizes[index] === blob.sizeBytes) return
-    const what = 'name' in blob ? `module "${String(blob.name)}"` : 'the archive'
+    const what =
+      'name' in blob
+        ? `module "${String(blob.name)}"`
+        : content.kind === 'worker'
+          ? 'the manifest of the static files'
+          : 'the archive'
     refuse(
       `${what} is said to have ${blob.sizeBytes} bytes but its blob has ${sizes[index]}: send the size of the uploaded bytes`,
     )
@@ -129,6 +136,7 @@ function checkModules(request: WorkerVersionRequest): void {
   if (totalBytes > BUNDLE_LIMITS.modulesBytesMax) {
     tooLarge(`${totalBytes} bytes of modules, more than the ${BUNDLE_LIMITS.modulesBytesMax}`)
   }
+  if (request.assets !== undefined && mainModule === '' && modules.length === 0) return
   const main = modules.find((module) => module.name === mainModule)
   if (main === undefined) {
     refuse(

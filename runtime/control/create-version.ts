@@ -2,6 +2,7 @@ import type { VersionRequest } from '../../sdk/model/control.ts'
 import { parseFunctionName, type FunctionRecord, type Version } from '../../sdk/model/function.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { versionId } from '../registry/version-id.ts'
+import { checkAssetFiles } from './check-assets.ts'
 import { checkBlobs, checkServices, checkVersion } from './check-version.ts'
 import { findFunction } from './find-function.ts'
 import { checkVersionLimits } from './function-limits.ts'
@@ -51,6 +52,7 @@ export async function startVersion(
   checkVersionLimits(ports.registry.head, content.limits)
   checkServices(ports.registry.head, functionName, content)
   await checkBlobs(ports.registry, content)
+  await checkAssetFiles(ports.registry, content)
   const version: Version = {
     id: versionId(parseFunctionName(functionName), content),
     functionName,

@@ -5,7 +5,12 @@
 import { z } from 'zod'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
 import type { DeployRequest, PullRequest, TrafficRequest, VersionRequest } from '../../sdk/model/control.ts'
-import { CONTAINER_RUNTIMES, type Binding, type VariableBinding } from '../../sdk/model/function.ts'
+import {
+  CONTAINER_RUNTIMES,
+  type Binding,
+  type StaticAssets,
+  type VariableBinding,
+} from '../../sdk/model/function.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
@@ -53,9 +58,23 @@ const variable = z.discriminatedUnion('type', variables, {
 
 const limits = z.strictObject({ cpuMs: z.number().optional(), memoryMib: z.number().optional() }).optional()
 
+const staticAssets = z.strictObject({
+  manifest: z.strictObject({ sha256, sizeBytes: z.number().int().nonnegative() }),
+  config: z.strictObject({
+    htmlHandling: z
+      .enum(['auto-trailing-slash', 'force-trailing-slash', 'drop-trailing-slash', 'none'])
+      .optional(),
+    notFoundHandling: z.enum(['single-page-application', '404-page', 'none']).optional(),
+    runWorkerFirst: z.union([z.boolean(), z.array(z.string())]).optional(),
+    redirects: z.string().optional(),
+    headers: z.string().optional(),
+  }),
+}) satisfies z.ZodType<StaticAssets>
+
 const workerFields = {
   kind: z.literal('worker'),
   mainModule: z.string(),
+  assets: staticAssets.optional(),
   modules: z.array(moduleRef).max(BUNDLE_LIMITS.modulesCountMax),
   bindings: z.array(binding).max(BUNDLE_LIMITS.bindingsCountMax).default([]),
   compatibilityDate: z.string(),

@@ -135,8 +135,8 @@ export const ASSET_LIMITS = {
   partHeadBytesMax: 8 * KIB,
   /** Held by all uploads together; the next file waits for room. */
   uploadBytesHeldMax: 40 * MIB,
-  /** From the list of files to the last file, and from that to the version. */
-  sessionMs: 3_600_000,
+  /** From the list of files to the last file, and as long from that to the version: what nobody names is kept an hour. */
+  sessionMs: 1_750_000,
   /** Lists of files that are kept parsed. */
   sessionsKeptMax: 4,
   tokenCharsMax: 4_096,
