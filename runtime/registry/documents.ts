@@ -8,6 +8,7 @@ import { IsolaError } from '../../sdk/model/errors.ts'
 import { MODULE_KINDS } from '../../sdk/model/bundle.ts'
 import {
   CONTAINER_RUNTIMES,
+  type AssetFile,
   type Deployment,
   type FunctionRecord,
   type Head,
@@ -66,7 +67,7 @@ const versionLimits = z.looseObject({
 
 const workerContent = z.looseObject({
   kind: z.literal('worker'),
-  mainModule: z.string().min(1),
+  mainModule: z.string(),
   modules: z.array(moduleRef),
   bindings: z.array(binding),
   compatibilityDate: z.string(),
@@ -111,6 +112,12 @@ const versionDocument = z.looseObject({
   createdAt: z.string(),
   message: z.string(),
 }) satisfies z.ZodType<Version>
+
+const assetFile = z.looseObject({
+  sha256: hex(64),
+  sizeBytes: count,
+  contentType: z.string().optional(),
+}) satisfies z.ZodType<AssetFile>
 
 const deploymentDocument = z.looseObject({
   id: z.string().min(1),
@@ -260,6 +267,11 @@ export function readVersion(key: string, body: Uint8Array): Version {
 /** Throws `data_unusable`. */
 export function readDeployment(key: string, body: Uint8Array): Deployment {
   return check(key, deploymentDocument, parseJson(key, body))
+}
+
+/** What a digest of wrangler's stands for. Throws `data_unusable`. */
+export function readAssetFile(key: string, body: Uint8Array): AssetFile {
+  return check(key, assetFile, parseJson(key, body))
 }
 
 export function writeDocument(document: Head | Version | Deployment): Uint8Array {

@@ -1,7 +1,8 @@
 /**
  * The registry on a bucket. Immutable first, by content or by a fresh id, then one swap of the head that names it:
  *
- *   blobs/<sha256>                    bytes of modules
+ *   blobs/<sha256>                    bytes of modules and static files
+ *   asset-hashes/<hash>               which of them a digest of wrangler's stands for
  *   versions/<function>/<id>.json     what a version is made of
  *   deployments/<function>/<id>.json  which versions served, for rollback
  *   head.json                         everything live
@@ -12,6 +13,7 @@
  */
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { FunctionRecord } from '../../sdk/model/function.ts'
+import { createAssetIndex } from './asset-index.ts'
 import { createBlobStore } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { collectGarbage } from './collect.ts'
@@ -34,6 +36,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const { bucket, now, newId } = options
   const exclusive = createMutex()
   const blobs = createBlobStore(bucket)
+  const assets = createAssetIndex(bucket, blobs)
   const versions = createVersionStore(bucket, blobs)
   const deployments = createDeploymentStore(bucket)
   const heads = await openHeadStore({
@@ -62,6 +65,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     blobSizeBytes: (sha256) => blobs.sizeBytes(sha256),
     putBlob: (sha256, body) => blobs.put(sha256, body),
     getBlob: (sha256) => blobs.get(sha256),
+    getAsset: (hash) => assets.get(hash),
+    putAsset: (hash, file) => assets.put(hash, file),
     putVersion: (version) => exclusive(() => versions.put(version)),
     getVersion: (functionName, versionId) => versions.get(functionName, versionId),
     listVersionIds: (functionName) => versions.listIds(functionName),
@@ -69,9 +74,16 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     getDeployment: (functionName, deploymentId) => deployments.get(functionName, deploymentId),
     async collect({ graceMs }) {
       await heads.refresh()
-      return exclusive(() =>
-        collectGarbage({ bucket, deployments, head: heads.head, beforeMs: now() - graceMs }),
-      )
+      return exclusive(async () => {
+        const removed = await collectGarbage({
+          bucket,
+          deployments,
+          head: heads.head,
+          beforeMs: now() - graceMs,
+        })
+        if (removed.blobs > 0) await assets.collect()
+        return removed
+      })
     },
     close: () => bucket.close(),
   }

@@ -1,4 +1,4 @@
-import type { Deployment, Head, Version } from '../../sdk/model/function.ts'
+import type { AssetFile, Deployment, Head, Version } from '../../sdk/model/function.ts'
 import type { FleetSettings } from '../../sdk/model/settings.ts'
 
 /** The durable record of the fleet, on a bucket. Opened by `openRegistry`. */
@@ -25,6 +25,11 @@ export interface Registry {
   putBlob(sha256: string, body: Uint8Array): Promise<void>
   /** Throws `blob_missing`, and `data_unusable` where the bytes are not those of the digest any more. */
   getBlob(sha256: string): Promise<Uint8Array>
+
+  /** The static file that a digest of wrangler's stands for; `undefined` where it is not stored. */
+  getAsset(hash: string): Promise<AssetFile | undefined>
+  /** Of a file whose blob is stored, and whose bytes have been checked against the digest. */
+  putAsset(hash: string, file: AssetFile): Promise<void>
 
   /** Idempotent: the id is of the content. Throws `blob_missing` if a module's blob is not there. */
   putVersion(version: Version): Promise<void>
