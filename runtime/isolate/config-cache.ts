@@ -4,7 +4,7 @@
  */
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { WorkerVersion } from '../../sdk/model/function.ts'
-import { encodeConfig } from './config.ts'
+import { encodeConfig, type ConfigOptions } from './config.ts'
 import { limitsInForce } from './limits-in-force.ts'
 import { createStackMapper } from './stack-map.ts'
 
@@ -17,6 +17,7 @@ export interface ConfigCacheOptions {
   /** Bodies by digest. */
   loadModules(version: WorkerVersion): Promise<ReadonlyMap<string, Uint8Array>>
   readonly socketDirectory: string
+  readonly openSecret?: ConfigOptions['openSecret']
   /** @default INSTANCE_LIMITS.configCacheBytesMax */
   readonly bytesMax?: number
 }
@@ -36,7 +37,8 @@ export function createConfigCache(options: ConfigCacheOptions): ConfigCache {
 
   const load = async (version: WorkerVersion, memoryMib: number, key: string): Promise<LoadedVersion> => {
     const modules = await options.loadModules(version)
-    const config = encodeConfig({ version, modules, memoryMib, socketDirectory: options.socketDirectory })
+    const { socketDirectory, openSecret } = options
+    const config = encodeConfig({ version, modules, memoryMib, socketDirectory, openSecret })
     const sourceMaps = sourceMapsOf(version, modules)
     const loaded = { config, mapStack: createStackMapper(sourceMaps), bytes: config.length }
     for (const map of sourceMaps.values()) loaded.bytes += map.length

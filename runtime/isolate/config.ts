@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import { Message, utils } from 'capnp-es'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
-import { servicesOf, type Binding, type WorkerVersion, type WorkerContent } from '../../sdk/model/function.ts'
+import { servicesOf, type WorkerContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
 import { SERVICE_HEADERS } from '../pool/inner-door.ts'
 import {
@@ -18,13 +18,21 @@ import {
   HttpOptions_Style,
   type Service,
   type Worker,
-  type Worker_Binding,
   type Worker_Module,
   Worker_Module_Which,
 } from './capnp/workerd.ts'
 import { limitsInForce } from './limits-in-force.ts'
 import { LOG_MARKS } from './log-marks.ts'
 import { heapMib, MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
+import {
+  bindingsBytesMax,
+  limitersOf,
+  serviceName,
+  setBindings,
+  setExtensions,
+  withoutLimiterHeaders,
+  type BindingOptions,
+} from './worker-bindings.ts'
 
 /** Sockets in an instance's directory: it listens on the first two and connects to the third. */
 export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
@@ -32,8 +40,7 @@ export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', eg
 /** Names of modules that start so are ours. */
 const RESERVED_MODULE_PREFIX = '__isola_'
 
-export interface ConfigOptions {
-  readonly version: WorkerVersion
+export interface ConfigOptions extends BindingOptions {
   /** Bodies by digest; those of source maps are not needed. */
   readonly modules: ReadonlyMap<string, Uint8Array>
   /** Absolute path as workerd sees it. */
@@ -65,14 +72,15 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   const config = message.initRoot(Config)
 
   const called = servicesOf(content)
-  const services = config._initServices(2 + called.length)
+  const limiters = limitersOf(content.bindings)
+  const services = config._initServices(2 + called.length + limiters.length)
   const service = services.get(0)
   service.name = 'function'
-  setWorker(service._initWorker(), content, modules)
+  setWorker(service._initWorker(), options, modules)
   const egress = services.get(1)
   // Named like the service that workerd makes by itself: that one would open every CA file of the machine, and there is none in the sandbox.
   egress.name = 'internet'
-  initEgress(egress, options)
+  withoutLimiterHeaders(initEgress(egress, options))
   for (const [index, functionName] of called.entries()) {
     const service = services.get(2 + index)
     service.name = serviceName(functionName)
@@ -81,6 +89,12 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     header.name = SERVICE_HEADERS.service
     header.value = functionName
   }
+  for (const [index, limiter] of limiters.entries()) {
+    const service = services.get(2 + called.length + index)
+    service.name = limiter.name
+    limiter.setHttp(initEgress(service, options))
+  }
+  setExtensions(config, content.bindings)
 
   const sockets = config._initSockets(2)
   for (const [index, name] of (['http', 'control'] as const).entries()) {
@@ -112,10 +126,6 @@ function initEgress(service: Service, { socketDirectory }: ConfigOptions): HttpO
   const http = external._initHttp()
   http.style = HttpOptions_Style.PROXY
   return http
-}
-
-function serviceName(functionName: string): string {
-  return `service:${functionName}`
 }
 
 const ENTRY_MODULE = `${RESERVED_MODULE_PREFIX}entry.js`
@@ -188,15 +198,15 @@ function functionModules(options: ConfigOptions): NamedBody[] {
   return found
 }
 
-function setWorker(worker: Worker, content: WorkerContent, modules: readonly NamedBody[]): void {
+function setWorker(worker: Worker, options: ConfigOptions, modules: readonly NamedBody[]): void {
+  const { content } = options.version
   worker.compatibilityDate = content.compatibilityDate
   const flags = new Set(content.compatibilityFlags)
   if (!flags.has(NO_CONTEXT_FLAG)) flags.add(CONTEXT_FLAG)
   setTexts(worker._initCompatibilityFlags(flags.size), [...flags])
   const moduleList = worker._initModules(modules.length)
   modules.forEach((module, index) => setModule(moduleList.get(index), module))
-  const bindingList = worker._initBindings(content.bindings.length)
-  content.bindings.forEach((binding, index) => setBinding(bindingList.get(index), binding))
+  setBindings(worker, options)
   worker._initGlobalOutbound().name = 'internet'
 }
 
@@ -217,20 +227,6 @@ function setModule(target: Worker_Module, { name, kind, body }: NamedBody): void
   utils.initData(1, isBinary ? body.length : body.length + 1, target).copyBuffer(body)
 }
 
-function setBinding(target: Worker_Binding, binding: Binding): void {
-  target.name = binding.name
-  switch (binding.type) {
-    case 'text':
-      target.text = binding.text
-      return
-    case 'json':
-      target.json = JSON.stringify(binding.json)
-      return
-    case 'service':
-      target._initService().name = serviceName(binding.functionName)
-  }
-}
-
 function setTexts(target: { set(index: number, value: string): void }, values: readonly string[]): void {
   for (const [index, value] of values.entries()) target.set(index, value)
 }
@@ -239,9 +235,8 @@ function setTexts(target: { set(index: number, value: string): void }, values: r
 function messageBytesMax(modules: readonly NamedBody[], options: ConfigOptions): number {
   const { bindings } = options.version.content
   let bytes = 64 * 1024 + 8 * options.socketDirectory.length
-  bytes += bindings.length * (options.socketDirectory.length + 512)
+  bytes += bindingsBytesMax(bindings, options.socketDirectory)
   for (const { name, body } of modules) bytes += body.length + 3 * name.length + 64
-  for (const binding of bindings) bytes += 3 * JSON.stringify(binding).length + 128
   for (const flag of options.version.content.compatibilityFlags) bytes += 3 * flag.length + 16
   return bytes + (8 - (bytes % 8))
 }

@@ -15,7 +15,7 @@ import { adoptInstances } from './adopt.ts'
 import { startBlank, type Blank } from './blank.ts'
 import { createBlanks } from './blanks.ts'
 import { openCgroupTree, type Cgroup, type CgroupTree } from '../machine/cgroup.ts'
-import { INSTANCE_SOCKETS } from './config.ts'
+import { INSTANCE_SOCKETS, type ConfigOptions } from './config.ts'
 import { createConfigCache } from './config-cache.ts'
 import { openHome, removeCgroup, SOCKET_FOLDER, type EgressPort, type Home } from './home.ts'
 import type { IsolateInstance } from './instance.ts'
@@ -32,6 +32,8 @@ export interface IsolateDriverOptions {
   readonly egress: EgressPort
   /** Bodies of the version's modules by digest, source maps included. */
   loadModules(version: WorkerVersion): Promise<ReadonlyMap<string, Uint8Array>>
+  /** Opens a version's secrets, when an instance of it is configured and at no other time. Absent: there is no key. */
+  readonly openSecret?: ConfigOptions['openSecret']
   readonly log: LogSink
   /** @default 'auto': the best that works here */
   readonly sandbox?: SandboxChoice
@@ -67,6 +69,7 @@ export async function createIsolateDriver(options: IsolateDriverOptions): Promis
   const configs = createConfigCache({
     loadModules: options.loadModules,
     socketDirectory: sandbox.socketsInside,
+    openSecret: options.openSecret,
   })
 
   let isBudgetInForce = tree?.limitTogether(options.budget) ?? true

@@ -111,6 +111,7 @@ const versionDocument = z.looseObject({
   content: z.discriminatedUnion('kind', [workerContent, containerContent]),
   createdAt: z.string(),
   message: z.string(),
+  tag: z.string().optional(),
 }) satisfies z.ZodType<Version>
 
 const assetFile = z.looseObject({

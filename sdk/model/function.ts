@@ -236,6 +236,8 @@ export interface Version<Content extends VersionContent = VersionContent> {
   /** ISO 8601, UTC. Not part of the id. */
   readonly createdAt: string
   readonly message: string
+  /** What it was called by who made it, for version metadata. Not part of the id. */
+  readonly tag?: string
 }
 
 export interface TrafficShare {

@@ -9,13 +9,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { onTestFinished } from 'vitest'
-import { encodeConfig, INSTANCE_SOCKETS } from '../../runtime/isolate/config.ts'
+import { encodeConfig, INSTANCE_SOCKETS, type ConfigOptions } from '../../runtime/isolate/config.ts'
 import { createOutputParser } from '../../runtime/isolate/output.ts'
 import { createStackMapper } from '../../runtime/isolate/stack-map.ts'
 import { blankArguments } from '../../runtime/isolate/workerd.ts'
 import { workerdBinaryPath } from '../../runtime/machine/workerd-binary.ts'
 import type { ModuleKind } from '../../sdk/model/bundle.ts'
-import type { Binding, WorkerVersion } from '../../sdk/model/function.ts'
+import type { Binding, WorkerContent, WorkerVersion } from '../../sdk/model/function.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 
 export interface GuestSource {
@@ -27,6 +27,10 @@ export interface GuestSource {
   readonly compatibilityDate?: string
   readonly compatibilityFlags?: readonly string[]
   readonly memoryMib?: number
+  readonly format?: WorkerContent['format']
+  readonly tag?: string
+  /** @default secrets are text that was turned round */
+  readonly openSecret?: ConfigOptions['openSecret']
 }
 
 export interface GuestAnswer {
@@ -75,8 +79,10 @@ export function guestVersion(source: GuestSource): {
     functionName: 'shop',
     createdAt: '2026-11-01T00:00:00.000Z',
     message: '',
+    ...(source.tag !== undefined && { tag: source.tag }),
     content: {
       kind: 'worker',
+      ...(source.format !== undefined && { format: source.format }),
       mainModule: source.mainModule ?? 'index.js',
       modules: refs,
       bindings: source.bindings ?? [],
@@ -133,7 +139,8 @@ export async function withGuest<T>(source: GuestSource, use: (start: GuestStart)
   })
   try {
     stdin.on('error', () => undefined)
-    stdin.end(encodeConfig({ version, modules, socketDirectory: directory }))
+    const openSecret = source.openSecret ?? (({ sealed }) => [...sealed].reverse().join(''))
+    stdin.end(encodeConfig({ version, modules, socketDirectory: directory, openSecret }))
     const listening = await Promise.race([bothListen(control), closed.then(() => false)])
     if (!listening) {
       const [code] = await closed

@@ -1,0 +1,141 @@
+/* oxlint-disable no-underscore-dangle -- the names that the Cap'n Proto library gives its methods */
+/**
+ * Bindings as workerd has them. What workerd has no binding for is one of its wrapped ones: an object that a module of ours
+ * makes, which the function cannot import, around a service that the function does not see.
+ */
+import { readFileSync } from 'node:fs'
+import { IsolaError } from '../../sdk/model/errors.ts'
+import type { Binding, RateLimitBinding, WorkerVersion } from '../../sdk/model/function.ts'
+import { RATE_LIMIT_HEADERS } from '../pool/rate-limit-call.ts'
+import type { Config, HttpOptions, Worker, Worker_Binding } from './capnp/workerd.ts'
+
+/** Closed with the fleet's key, as it lies in the version. */
+export interface SealedSecret {
+  readonly functionName: string
+  readonly name: string
+  readonly sealed: string
+}
+
+export interface BindingOptions {
+  readonly version: WorkerVersion
+  /** Opens secrets. Without it a version that has some is not started. */
+  readonly openSecret?: ((secret: SealedSecret) => string) | undefined
+}
+
+const RATE_LIMIT_MODULE = {
+  name: 'isola-internal:rate-limit',
+  source: readFileSync(new URL('./guest/rate-limit.js', import.meta.url), 'utf8'),
+}
+
+export function setBindings(worker: Worker, options: BindingOptions): void {
+  const { content } = options.version
+  // Modules as globals are the entry's to set: workerd has them as bindings only for scripts, and this is none to it.
+  const bindings = content.bindings.filter(({ type }) => type !== 'module')
+  const list = worker._initBindings(bindings.length)
+  bindings.forEach((binding, index) => setBinding(list.get(index), binding, options))
+}
+
+function setBinding(target: Worker_Binding, binding: Binding, options: BindingOptions): void {
+  const { version, openSecret } = options
+  target.name = binding.name
+  switch (binding.type) {
+    case 'text':
+      target.text = binding.text
+      return
+    case 'json':
+      target.json = JSON.stringify(binding.json)
+      return
+    case 'secret': {
+      const { name, sealed } = binding
+      if (openSecret === undefined) throw new Error(`secret "${name}" cannot be opened: there is no key here`)
+      target.text = openSecret({ functionName: version.functionName, name, sealed })
+      return
+    }
+    case 'version-metadata':
+      target.json = JSON.stringify(versionMetadata(version))
+      return
+    case 'rate-limit': {
+      const wrapped = target._initWrapped()
+      wrapped.moduleName = RATE_LIMIT_MODULE.name
+      const inner = wrapped._initInnerBindings(1).get(0)
+      inner.name = 'limiter'
+      inner._initService().name = limiterName(binding)
+      return
+    }
+    case 'service':
+      target._initService().name = serviceName(binding.functionName)
+      return
+    default:
+      throw new IsolaError(
+        'version_refused',
+        `binding "${binding.name}" is of type "${binding.type}", which instances do not have yet: remove it`,
+      )
+  }
+}
+
+export function serviceName(functionName: string): string {
+  return `service:${functionName}`
+}
+
+/** As Cloudflare shows it: the id is that of its API, a UUID. */
+function versionMetadata({ id, tag, createdAt }: WorkerVersion): {
+  readonly id: string
+  readonly tag: string
+  readonly timestamp: string
+} {
+  const uuid = id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+  return { id: uuid, tag: tag ?? '', timestamp: createdAt }
+}
+
+/** A service of the process that counts for the limits, one for each that is unlike the others. */
+export interface LimiterService {
+  readonly name: string
+  setHttp(http: HttpOptions): void
+}
+
+export function limitersOf(bindings: readonly Binding[]): readonly LimiterService[] {
+  const limiters = new Map<string, LimiterService>()
+  for (const binding of bindings) {
+    if (binding.type !== 'rate-limit') continue
+    const name = limiterName(binding)
+    limiters.set(name, {
+      name,
+      setHttp(http) {
+        const values = [binding.namespaceId, String(binding.limit), String(binding.periodS)].map(
+          encodeURIComponent,
+        )
+        const headers = http._initInjectRequestHeaders(1)
+        headers.get(0).name = RATE_LIMIT_HEADERS.limit
+        headers.get(0).value = values.join(' ')
+      },
+    })
+  }
+  return [...limiters.values()]
+}
+
+/** On the way out, which is the function's: what only a limiter may say is taken from what it sends. */
+export function withoutLimiterHeaders(http: HttpOptions): void {
+  // A header without a value is removed.
+  http._initInjectRequestHeaders(1).get(0).name = RATE_LIMIT_HEADERS.limit
+}
+
+function limiterName({ namespaceId, limit, periodS }: RateLimitBinding): string {
+  return `rate-limit:${limit}/${periodS}:${namespaceId}`
+}
+
+/** Modules of ours that bindings are made by, as far as the function's need them. */
+export function setExtensions(config: Config, bindings: readonly Binding[]): void {
+  if (!bindings.some(({ type }) => type === 'rate-limit')) return
+  const module = config._initExtensions(1).get(0)._initModules(1).get(0)
+  module.name = RATE_LIMIT_MODULE.name
+  module.internal = true
+  module.esModule = RATE_LIMIT_MODULE.source
+}
+
+/** An upper bound of what the bindings take in the message. */
+export function bindingsBytesMax(bindings: readonly Binding[], socketDirectory: string): number {
+  let bytes = bindings.some(({ type }) => type === 'rate-limit') ? 3 * RATE_LIMIT_MODULE.source.length : 0
+  bytes += bindings.length * (socketDirectory.length + 768)
+  for (const binding of bindings) bytes += 3 * JSON.stringify(binding).length + 128
+  return bytes
+}
