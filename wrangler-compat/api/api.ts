@@ -5,6 +5,7 @@
  */
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
 import { CloudflareError, knownError } from './api-error.ts'
+import { drainBody } from './drain-body.ts'
 import type { ApiCall, Endpoints, Handler, OpenEndpoint } from './endpoint.ts'
 import { ENDPOINTS } from './endpoints.ts'
 import { errorResponse, successResponse } from './envelope.ts'
@@ -23,17 +24,22 @@ export function createWranglerApi(
   return async (request) => {
     const requestId = randomUUID()
     let response: Response
+    let isTrusted = false
     try {
       const { pathname, searchParams: query } = new URL(request.url)
       const segments = pathSegments(pathname)
       const match = findRoute(routes, request.method, segments)
       if (match?.route?.auth !== 'own') checkToken(request, isToken)
+      isTrusted = true
       const { route, params } = checkRoute(match, request.method, pathname)
       checkAccount(ports, params)
       response = successResponse(await route.handle({ ports, request, query, params, requestId }))
     } catch (error) {
       if (knownError(error) === undefined) onFault(error, requestId)
       response = errorResponse(error, requestId)
+      if (isTrusted && request.body !== null && !request.bodyUsed && !request.body.locked) {
+        await drainBody(request.body[Symbol.asyncIterator]())
+      }
     }
     if (response.status !== 101) {
       response.headers.set('cf-ray', requestId)

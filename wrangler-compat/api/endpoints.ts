@@ -1,4 +1,27 @@
+import { createDeploymentEndpoints } from './deployments/create.ts'
+import { readDeploymentEndpoints } from './deployments/read.ts'
 import type { Endpoints } from './endpoint.ts'
+import { contentEndpoints } from './scripts/content.ts'
+import { putScriptEndpoints } from './scripts/put-script.ts'
+import { referenceEndpoints } from './scripts/references.ts'
+import { serviceEndpoints } from './scripts/service.ts'
+import { settingsEndpoints } from './scripts/settings.ts'
+import { workerEndpoints } from './scripts/worker.ts'
+import { secretEndpoints } from './secrets/secrets.ts'
+import { createVersionEndpoints } from './versions/create.ts'
+import { readVersionEndpoints } from './versions/read.ts'
 
 /** Everything wrangler's API answers; each table stands in the file of its subject. */
-export const ENDPOINTS: readonly Endpoints[] = []
+export const ENDPOINTS: readonly Endpoints[] = [
+  serviceEndpoints,
+  putScriptEndpoints,
+  settingsEndpoints,
+  contentEndpoints,
+  referenceEndpoints,
+  workerEndpoints,
+  secretEndpoints,
+  createVersionEndpoints,
+  readVersionEndpoints,
+  createDeploymentEndpoints,
+  readDeploymentEndpoints,
+]

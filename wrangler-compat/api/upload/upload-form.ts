@@ -8,6 +8,7 @@ import busboy from 'busboy'
 import { createHash } from 'node:crypto'
 import { BUNDLE_LIMITS, CONTROL_LIMITS, WRANGLER_API_LIMITS } from '../../../sdk/model/limits.ts'
 import { CloudflareError } from '../api-error.ts'
+import { drainBody } from '../drain-body.ts'
 
 export interface UploadForm {
   /** Of the part that was asked for by name. `undefined` where it is not there. */
@@ -45,7 +46,7 @@ export async function readUploadForm(request: Request, options: UploadFormOption
     await reading.settle()
   } catch (error) {
     parser.destroy()
-    await drain(source)
+    await drainBody(source)
     throw error
   }
   return { json: reading.json, files: reading.files }
@@ -186,20 +187,6 @@ function end(parser: busboy.Busboy): Promise<void> {
     parser.once('close', () => resolve())
     parser.end()
   })
-}
-
-async function drain(source: AsyncIterator<Uint8Array>): Promise<void> {
-  let left: number = WRANGLER_API_LIMITS.drainBytesMax
-  try {
-    while (left > 0) {
-      const { done, value } = await source.next()
-      if (done === true) return
-      left -= value.byteLength
-    }
-    await source.return?.()
-  } catch {
-    // It has ended, and that is all there was to wait for.
-  }
 }
 
 function brokenForm(cause: Error): CloudflareError {
