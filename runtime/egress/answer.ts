@@ -1,8 +1,9 @@
 import { STATUS_CODES, type ServerResponse } from 'node:http'
 import { isIsolaError, type IsolaError } from '../../sdk/model/errors.ts'
+import { INNER_DOOR_HEADERS } from '../pool/inner-door.ts'
 import { failed } from './dial.ts'
 
-/** Tells the proxy's own answers from those of the place that was asked. */
+/** Tells the proxy's own answers from those of the place that was asked; that of the inner door, no function can send. */
 const ERROR_HEADER = 'x-isola-error'
 
 /** Answers the function with an error of ours, or cuts an answer that has already begun. */
@@ -18,6 +19,7 @@ export function answerError(response: ServerResponse, error: IsolaError): void {
     ['Content-Type', 'application/json'],
     ['Content-Length', String(body.length)],
     [ERROR_HEADER, code],
+    [INNER_DOOR_HEADERS.error, code],
   ])
   response.end(body)
 }

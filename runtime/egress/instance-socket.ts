@@ -16,6 +16,7 @@ import type { EgressLimits } from './egress-limits.ts'
 import { forwardRequest } from './forward.ts'
 import { checkReach } from './function-rule.ts'
 import { requestHeaders } from './headers.ts'
+import { readRateLimitCall, type RateLimits } from './rate-limits.ts'
 import { Resolver, type Lookup } from './resolve.ts'
 import type { Origin, Rules } from './rules.ts'
 import { readServiceCall, serviceNamed, type ServiceCall } from './service-call.ts'
@@ -35,6 +36,7 @@ export interface InstanceSocketOptions {
   readonly innerDoorPath: string
   readonly rules: () => Rules
   readonly trafficOf: (functionName: string) => FunctionTraffic
+  readonly rateLimits: RateLimits
   /** An agent is there, which passes the router's reports on. */
   readonly isWatched: boolean
   /** Of an instance that has been claimed already. */
@@ -196,6 +198,14 @@ export class InstanceSocket {
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
     response.sendDate = false
+    const limited = readRateLimitCall(request)
+    // Answered here, at once: no way out, and so nothing to count as one.
+    if (limited !== undefined && this.#functionName !== undefined) {
+      request.resume()
+      response.writeHead(this.#options.rateLimits.take(limited, performance.now()) ? 204 : 429)
+      response.end()
+      return
+    }
     const answer = (error: IsolaError): void => answerError(response, error)
     this.#admit({ kind: 'http', request, leaving: response, answer }, (way) => {
       const { idleTimeoutMs, idleConnectionsPerInstanceMax } = this.#options.limits
@@ -303,7 +313,8 @@ export class InstanceSocket {
   #findWay({ kind, request }: Asked, functionName: string): Way {
     const service = serviceNamed(request)
     if (service !== undefined) {
-      const asked = { kind, request, service, functionName, services: this.#services }
+      const { scriptFunction } = this.#options.rules()
+      const asked = { kind, request, service, functionName, services: this.#services, scriptFunction }
       return { type: 'service', call: readServiceCall(asked, this.#options.limits) }
     }
     const target = kind === 'tcp' ? parseAuthority(request.url ?? '') : parseTarget(request.url ?? '')

@@ -11,6 +11,8 @@ export interface Rules {
   /** Where the operator sends this function's requests for that host and path. */
   originFor(functionName: string, host: string, path: string): Origin | undefined
   ruleFor(functionName: string): FunctionRule
+  /** The function that a script of a dispatch namespace is; `undefined` where there is none. */
+  scriptFunction(namespace: string, script: string): string | undefined
 }
 
 export interface Origin {
@@ -63,7 +65,13 @@ export function compileRules({ rules, interfaceAddresses, onProblem }: RulesOpti
       return routesByFunction.get(functionName)?.find(({ pattern }) => matches(pattern, host, path))?.origin
     },
     ruleFor: (functionName) => ruleByFunction.get(functionName) ?? DEFAULT_RULE,
+    scriptFunction: (namespace, script) => ownValue(ownValue(rules.dispatch, namespace), script),
   }
+}
+
+/** Names come from functions: one that every object has is not there. */
+function ownValue<T>(record: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
+  return record !== undefined && Object.hasOwn(record, key) ? record[key] : undefined
 }
 
 /** Reads the interfaces at most once per `maxAgeMs`: addresses come and go, but not between two requests. */

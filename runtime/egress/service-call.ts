@@ -5,9 +5,11 @@
 import type { IncomingMessage } from 'node:http'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
+import { DISPATCH_HEADERS, namespaceOf } from '../pool/dispatch-call.ts'
 import { INNER_DOOR_HEADERS, SERVICE_HEADERS } from '../pool/inner-door.ts'
 import { serviceRequestHeaders } from './headers.ts'
 import type { EgressLimits } from './egress-limits.ts'
+import type { Rules } from './rules.ts'
 import { parseTarget } from './target.ts'
 
 export interface ServiceCall {
@@ -23,7 +25,7 @@ export function serviceNamed({ headers }: IncomingMessage): string | undefined {
   return headers[SERVICE_HEADERS.service] as string | undefined
 }
 
-/** Throws `egress_refused`, `loop_detected`, `bad_request`. */
+/** Throws `egress_refused`, `loop_detected`, `bad_request`; `function_not_found` only for a script of a namespace. */
 export function readServiceCall(
   asked: {
     readonly kind: 'http' | 'tcp'
@@ -33,6 +35,8 @@ export function readServiceCall(
     readonly functionName: string
     /** Whom it may call. */
     readonly services: readonly string[]
+    /** What a script of a dispatch namespace is. */
+    readonly scriptFunction: Rules['scriptFunction']
   },
   limits: EgressLimits,
 ): ServiceCall {
@@ -59,17 +63,41 @@ export function readServiceCall(
       { details: { service, depth } },
     )
   }
+  const callee = calleeOf(asked)
   const { secure, authority, path } = parseTarget(request.url ?? '')
   const headers = [
     ...serviceRequestHeaders(request.rawHeaders, authority),
     INNER_DOOR_HEADERS.functionName,
-    service,
+    callee,
     INSTANCE_HEADERS.proto,
     secure ? 'https' : 'http',
     SERVICE_HEADERS.depth,
     String(depth),
   ]
-  return { functionName: service, path, headers }
+  return { functionName: callee, path, headers }
+}
+
+/** A service is a function, or a namespace of which the request names a script. */
+function calleeOf({ request, service, scriptFunction }: Parameters<typeof readServiceCall>[0]): string {
+  const namespace = namespaceOf(service)
+  if (namespace === undefined) return service
+  const script = scriptNamed(request)
+  const functionName = script === undefined ? undefined : scriptFunction(namespace, script)
+  if (functionName !== undefined) return functionName
+  throw new IsolaError(
+    'function_not_found',
+    `the dispatch namespace "${namespace}" has no Worker ${JSON.stringify((script ?? '').slice(0, 100))}: upload it with "wrangler deploy --dispatch-namespace ${namespace}"`,
+  )
+}
+
+function scriptNamed({ headers }: IncomingMessage): string | undefined {
+  const encoded = headers[DISPATCH_HEADERS.script]
+  if (typeof encoded !== 'string') return undefined
+  try {
+    return decodeURIComponent(encoded)
+  } catch {
+    return undefined
+  }
 }
 
 /** Given twice, or as anything but a number, it was not given by isola: the end of all calls. */

@@ -4,7 +4,8 @@
  */
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { servicesOf, type WorkerVersion } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
+import { calledServices } from '../pool/dispatch-call.ts'
 import type { LogSink } from '../pool/driver.ts'
 import type { Cgroup, CgroupTree } from '../machine/cgroup.ts'
 import { sourceMapsOf } from './config-cache.ts'
@@ -74,7 +75,7 @@ async function adopt(
     adopted: true,
     onCleared: () => uids.release(record.uid),
   })
-  egress.assign(record.id, version.functionName, servicesOf(version.content))
+  egress.assign(record.id, version.functionName, calledServices(version.content))
   attachOutput({ blank: { home }, version, loaded: { mapStack: await stackMapperOf(version, options) }, log })
   // What was written while no agent was there, however much it is.
   home.logs.drain()

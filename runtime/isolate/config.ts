@@ -9,8 +9,9 @@ import { readFileSync } from 'node:fs'
 import { Message, utils } from 'capnp-es'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
-import { servicesOf, type WorkerContent } from '../../sdk/model/function.ts'
+import type { WorkerContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
+import { calledServices } from '../pool/dispatch-call.ts'
 import { SERVICE_HEADERS } from '../pool/inner-door.ts'
 import {
   Config,
@@ -71,7 +72,7 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   message.allocateSegment(messageBytesMax(modules, options))
   const config = message.initRoot(Config)
 
-  const called = servicesOf(content)
+  const called = calledServices(content)
   const limiters = limitersOf(content.bindings)
   const services = config._initServices(2 + called.length + limiters.length)
   const service = services.get(0)

@@ -4,7 +4,8 @@
  */
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import { servicesOf, type WorkerVersion } from '../../sdk/model/function.ts'
+import type { WorkerVersion } from '../../sdk/model/function.ts'
+import { calledServices } from '../pool/dispatch-call.ts'
 import type { LogSink, StartOptions } from '../pool/driver.ts'
 import type { Blank } from './blank.ts'
 import type { LoadedVersion } from './config-cache.ts'
@@ -97,7 +98,7 @@ function configure({ blank, version, limits, cpus, loaded, egress, log }: Instan
   const { home } = blank
   attachOutput({ blank, version, loaded, log })
   home.cgroup?.limit({ memoryMib: limits.memoryMib, cpus, pids: INSTANCE_LIMITS.pidsMax })
-  egress.assign(home.id, version.functionName, servicesOf(version.content))
+  egress.assign(home.id, version.functionName, calledServices(version.content))
   blank.configure(loaded.config)
 }
 

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { Binding, RateLimitBinding, WorkerVersion } from '../../sdk/model/function.ts'
+import { dispatchServiceName } from '../pool/dispatch-call.ts'
 import { RATE_LIMIT_HEADERS } from '../pool/rate-limit-call.ts'
 import type { Config, HttpOptions, Worker, Worker_Binding } from './capnp/workerd.ts'
 
@@ -25,6 +26,10 @@ export interface BindingOptions {
 const RATE_LIMIT_MODULE = {
   name: 'isola-internal:rate-limit',
   source: readFileSync(new URL('./guest/rate-limit.js', import.meta.url), 'utf8'),
+}
+const DISPATCH_MODULE = {
+  name: 'isola-internal:dispatch',
+  source: readFileSync(new URL('./guest/dispatch.js', import.meta.url), 'utf8'),
 }
 
 export function setBindings(worker: Worker, options: BindingOptions): void {
@@ -60,6 +65,14 @@ function setBinding(target: Worker_Binding, binding: Binding, options: BindingOp
       const inner = wrapped._initInnerBindings(1).get(0)
       inner.name = 'limiter'
       inner._initService().name = limiterName(binding)
+      return
+    }
+    case 'dispatch': {
+      const wrapped = target._initWrapped()
+      wrapped.moduleName = DISPATCH_MODULE.name
+      const inner = wrapped._initInnerBindings(1).get(0)
+      inner.name = 'namespace'
+      inner._initService().name = serviceName(dispatchServiceName(binding.namespace))
       return
     }
     case 'service':
@@ -125,16 +138,29 @@ function limiterName({ namespaceId, limit, periodS }: RateLimitBinding): string 
 
 /** Modules of ours that bindings are made by, as far as the function's need them. */
 export function setExtensions(config: Config, bindings: readonly Binding[]): void {
-  if (!bindings.some(({ type }) => type === 'rate-limit')) return
-  const module = config._initExtensions(1).get(0)._initModules(1).get(0)
-  module.name = RATE_LIMIT_MODULE.name
-  module.internal = true
-  module.esModule = RATE_LIMIT_MODULE.source
+  const needed = modulesOf(bindings)
+  if (needed.length === 0) return
+  const modules = config._initExtensions(1).get(0)._initModules(needed.length)
+  for (const [index, { name, source }] of needed.entries()) {
+    const module = modules.get(index)
+    module.name = name
+    module.internal = true
+    module.esModule = source
+  }
+}
+
+function modulesOf(bindings: readonly Binding[]): readonly (typeof RATE_LIMIT_MODULE)[] {
+  const types = new Set(bindings.map(({ type }) => type))
+  return [
+    ...(types.has('rate-limit') ? [RATE_LIMIT_MODULE] : []),
+    ...(types.has('dispatch') ? [DISPATCH_MODULE] : []),
+  ]
 }
 
 /** An upper bound of what the bindings take in the message. */
 export function bindingsBytesMax(bindings: readonly Binding[], socketDirectory: string): number {
-  let bytes = bindings.some(({ type }) => type === 'rate-limit') ? 3 * RATE_LIMIT_MODULE.source.length : 0
+  let bytes = 0
+  for (const { source } of modulesOf(bindings)) bytes += 3 * source.length + 256
   bytes += bindings.length * (socketDirectory.length + 768)
   for (const binding of bindings) bytes += 3 * JSON.stringify(binding).length + 128
   return bytes

@@ -56,6 +56,8 @@ export type AgentToRouter =
     }
   /** The node can start no other instance for now: whoever waits goes on waiting, and the refusal at the deadline says so. */
   | { readonly type: 'start-delayed'; readonly versionId: string; readonly message: string }
+  /** The functions that somebody tails: of their requests the log tells more. Replaces those named before. */
+  | { readonly type: 'tails'; readonly functionNames: readonly string[] }
   /** Stop accepting, finish what is in flight until the deadline, say `drained`, exit. */
   | { readonly type: 'shutdown'; readonly timeoutMs: number }
 
@@ -91,8 +93,25 @@ export type RouterToAgent =
   | { readonly type: 'metrics'; readonly metrics: RouterMetrics }
   /** A connection to it was refused: it is probably gone. */
   | { readonly type: 'instance-unreachable'; readonly id: string; readonly message: string }
-  | { readonly type: 'log'; readonly lines: readonly LogLine[]; readonly dropped: number }
+  | {
+      readonly type: 'log'
+      readonly lines: readonly LogLine[]
+      readonly dropped: number
+      /** Of requests of functions that are tailed. */
+      readonly tailed?: readonly TailedRequest[]
+      /** Tailed requests that are missing there: there were too many. */
+      readonly untold?: number
+    }
   | { readonly type: 'drained' }
+
+export interface TailedRequest {
+  /** Index of its line. */
+  readonly line: number
+  /** Request line and headers as the instance got them. */
+  readonly head: string
+  /** Milliseconds from its slot on; absent if it had none. */
+  readonly functionMs?: number | undefined
+}
 
 /** Sent every 100 ms for instances with something in flight or changed since. */
 export interface InstanceLoad {
@@ -166,6 +185,8 @@ export interface EgressRules {
   readonly origins: Readonly<Record<string, readonly { readonly pattern: string; readonly origin: string }[]>>
   /** By function name; who is not named has the defaults. */
   readonly limits: Readonly<Record<string, { readonly subrequests: number; readonly egress: EgressLimit }>>
+  /** Dispatch namespace → script → the function that it is. Absent: there are none. */
+  readonly dispatch?: Readonly<Record<string, Readonly<Record<string, string>>>>
 }
 
 export type EgressToAgent =
