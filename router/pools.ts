@@ -50,6 +50,7 @@ export class Pools {
   /** Left out by an agent that came anew; their requests may go on, whether they live the connections will tell. */
   readonly #forgottenIds = new Set<string>()
   /** Of the snapshot in force. */
+  #tailed: ReadonlySet<string> = new Set()
   #functionByName: ReadonlyMap<string, SnapshotFunction> = new Map()
   #functionByVersionId: ReadonlyMap<string, SnapshotFunction> = new Map()
 
@@ -63,6 +64,13 @@ export class Pools {
     return this.#servedByVersionId.get(versionId) ?? this.#make(functionName, versionId)
   }
 
+  /** Of these, requests are told in more detail from now on; of all others not any more. */
+  setTailed(functionNames: readonly string[]): void {
+    this.#tailed = new Set(functionNames)
+    for (const served of this.#servedByVersionId.values())
+      served.tailed = this.#tailed.has(served.functionName)
+  }
+
   #make(functionName: string, versionId: string): ServedVersion {
     const { send, metrics } = this.#options
     // A version that is not live yet, or not any more, is bound by what its function is.
@@ -73,6 +81,7 @@ export class Pools {
       versionId,
       admission: this.#admissionOf(functionName, policy),
       limits: record?.limits ?? DEFAULT_FUNCTION_LIMITS,
+      tailed: this.#tailed.has(functionName),
       occupancy: new Occupancy(performance.now()),
       meter: metrics.of(functionName, versionId),
       pool: new InstancePool({

@@ -3,7 +3,9 @@
  * newest records are dropped and counted. A request only leaves a record; lines are made of records in batches.
  */
 import type { ErrorCode } from '../sdk/model/errors.ts'
+import { TAIL_LIMITS } from '../sdk/model/limits.ts'
 import type { LogLine } from '../sdk/model/log-line.ts'
+import type { RouterToAgent, TailedRequest } from '../runtime/pool/wire.ts'
 
 export interface RequestRecord {
   readonly functionName: string
@@ -33,27 +35,41 @@ export interface RequestLogOptions {
   readonly pathCharsMax: number
 }
 
+export type RequestLogBatch = Omit<Extract<RouterToAgent, { readonly type: 'log' }>, 'type'>
+
 export class RequestLog {
   readonly #options: RequestLogOptions
   #records: RequestRecord[] = []
   #dropped = 0
+  #tailed: TailedRequest[] = []
+  #untold = 0
 
   constructor(options: RequestLogOptions) {
     this.#options = options
   }
 
-  add(record: RequestRecord): void {
-    if (this.#records.length < this.#options.linesMax) this.#records.push(record)
-    else this.#dropped++
+  /** `headText`: of a request whose function is tailed. */
+  add(record: RequestRecord, headText: string | undefined): void {
+    if (this.#records.length >= this.#options.linesMax) {
+      this.#dropped++
+      return
+    }
+    this.#records.push(record)
+    if (headText === undefined) return
+    if (this.#tailed.length >= TAIL_LIMITS.headsPerReportMax) this.#untold++
+    else this.#tailed.push({ line: this.#records.length - 1, head: headText, functionMs: record.functionMs })
   }
 
   /** Hands the lines so far to `send`; where it does not take them they are kept. */
-  flush(send: (batch: { readonly lines: readonly LogLine[]; readonly dropped: number }) => boolean): void {
+  flush(send: (batch: RequestLogBatch) => boolean): void {
     if (this.#records.length === 0 && this.#dropped === 0) return
     const lines = this.#records.map((record) => toLine(record, this.#options.pathCharsMax))
-    if (!send({ lines, dropped: this.#dropped })) return
+    const tails = this.#tailed.length > 0 && { tailed: this.#tailed, untold: this.#untold }
+    if (!send({ lines, dropped: this.#dropped, ...tails })) return
     this.#records = []
     this.#dropped = 0
+    this.#tailed = []
+    this.#untold = 0
   }
 }
 

@@ -61,7 +61,7 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
     links,
     proxies: options.proxies,
     limits,
-    onRequest: (record) => log.add(record),
+    onRequest: (record, headText) => log.add(record, headText),
     onUnreachable: (instance, message) => {
       pools.sideline(instance.id)
       send({ type: 'instance-unreachable', id: instance.id, message })
@@ -102,6 +102,7 @@ export async function runRouter(options: RouterProcessOptions): Promise<void> {
     onMessage: (message) => {
       if (message.type === 'shutdown') shutDown(message.timeoutMs)
       else if (message.type === 'snapshot') applySnapshot(message.snapshot)
+      else if (message.type === 'tails') pools.setTailed(message.functionNames)
       else pools.onMessage(message)
     },
   })

@@ -13,6 +13,10 @@ export interface ServedVersion {
   readonly meter: VersionMeter
   /** Of the function: its versions share it. */
   admission: Admission
+  /** A function asked for its own static files: that is part of the request that it works on, and not counted again. */
+  readonly isAside?: true
   /** In force now, also for requests that are under way. */
   limits: SnapshotFunction['limits']
+  /** Somebody tails the function. */
+  tailed: boolean
 }

@@ -26,6 +26,7 @@ import { isWebSocketHandshake, readRequestHead, type InnerTarget, type RequestHe
 import { answerError } from './error-answer.ts'
 import { lingerAfterLastResponse } from './linger.ts'
 import type { RequestRecord } from './request-log.ts'
+import { AssetServer } from './assets/asset-server.ts'
 import { compileTable, type RouteMatch, type RouteTable } from './table/table.ts'
 
 export interface RouterOptions {
@@ -34,8 +35,8 @@ export interface RouterOptions {
   readonly links: InstanceLinks
   readonly proxies: TrustedProxies
   readonly limits: RouterLimits
-  /** What reached no version belongs to no function's log and is not told here. */
-  onRequest(record: RequestRecord): void
+  /** What reached no version belongs to no function's log and is not told here. `headText`: where the function is tailed. */
+  onRequest(record: RequestRecord, headText: string | undefined): void
   onUnreachable(instance: PooledInstance, message: string): void
 }
 
@@ -48,6 +49,7 @@ export class Router implements ExchangePorts {
   readonly #clients = new Set<Client>()
   readonly #innerServer: Server
   readonly #innerClients = new Set<Client>()
+  readonly #assets = new AssetServer()
   #table: RouteTable = compileTable({ generation: 0, baseDomain: 'localhost', functions: [] })
   /** Until the first snapshot. */
   #early: EarlyRequests | undefined
@@ -90,6 +92,7 @@ export class Router implements ExchangePorts {
   apply(snapshot: Snapshot): boolean {
     if (snapshot.generation < this.#table.generation) return false
     this.#table = compileTable(snapshot)
+    this.#assets.apply(snapshot)
     this.#options.pools.apply(snapshot)
     const early = this.#early?.take() ?? []
     this.#early = undefined
@@ -139,6 +142,11 @@ export class Router implements ExchangePorts {
       return
     }
     const { entry } = match
+    const assetsOf = head.inner?.assetsOf
+    if (assetsOf !== undefined) {
+      this.#serveOwnFiles(exchange, entry.name, assetsOf)
+      return
+    }
     if (match.pinnedVersionId === undefined && entry.choices.length === 0) {
       exchange.refuse({
         code: 'no_deployment',
@@ -158,6 +166,10 @@ export class Router implements ExchangePorts {
       exchange.refuse(bodyTooLarge({ limits: this.limits, served }, length), CLOSE)
       return
     }
+    if (this.#assets.has(versionId)) {
+      const again = (): void => this.place(exchange)
+      if (this.#assets.serve(exchange, served, { filesOnly: false, again })) return
+    }
     const refusal = exchange.enter(served)
     if (refusal !== undefined) {
       exchange.refuse(refusal)
@@ -168,20 +180,35 @@ export class Router implements ExchangePorts {
     else exchange.enqueue()
   }
 
+  #serveOwnFiles(exchange: Exchange, functionName: string, versionId: string): void {
+    const served = this.#options.pools.of(functionName, versionId)
+    if (!this.#assets.has(versionId)) {
+      exchange.refuse({
+        code: 'asset_unavailable',
+        message: `version ${versionId.slice(0, NAME_CHARS_SHOWN)} of function "${functionName}" has no static files that can be asked for any more`,
+      })
+      return
+    }
+    exchange.assign({ ...served, isAside: true })
+    const again = (): void => this.#serveOwnFiles(exchange, functionName, versionId)
+    this.#assets.serve(exchange, served, { filesOnly: true, again })
+  }
+
   #find({ host, hostHeader, target, inner }: RequestHead): RouteMatch | Refusal {
     if (inner !== undefined) return findNamed(this.#table, inner)
     const match = host === undefined ? undefined : this.#table.match(host, target)
     return match ?? { code: 'route_not_found', message: notFound(hostHeader, target) }
   }
 
-  onFinish(record: RequestRecord, served: ServedVersion | undefined): void {
+  onFinish(record: RequestRecord, served: ServedVersion | undefined, head: RequestHead): void {
     if (served === undefined) {
       // A client that left before it had a version was refused nothing.
       if (record.error !== undefined) this.#options.metrics.addUnrouted(record.error)
       return
     }
+    if (served.isAside) return
     served.meter.observe(record)
-    this.#options.onRequest(record)
+    this.#options.onRequest(record, served.tailed ? head.text : undefined)
   }
 
   onUnreachable(instance: PooledInstance, message: string): void {

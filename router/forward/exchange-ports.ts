@@ -20,7 +20,7 @@ export interface ExchangePorts {
   /** Nobody listens on the instance's socket. */
   onUnreachable(instance: PooledInstance, message: string): void
   /** `served`: `undefined` where no version was found for it. */
-  onFinish(record: RequestRecord, served: ServedVersion | undefined): void
+  onFinish(record: RequestRecord, served: ServedVersion | undefined, head: RequestHead): void
 }
 
 export interface ExchangeOptions {

@@ -5,7 +5,9 @@
  * `resend.ts` says when it may be sent again.
  */
 import { ERRORS, type ErrorCode } from '../../sdk/model/errors.ts'
+import { TAIL_HEADER } from '../../runtime/pool/inner-door.ts'
 import type { PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
+import type { FileStream } from '../assets/file-stream.ts'
 import type { Client, LiveRequest } from '../client.ts'
 import { Presence } from '../presence.ts'
 import type { RequestHead } from '../request-head.ts'
@@ -50,6 +52,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #leaveQueue: (() => void) | undefined
   #instance: PooledInstance | undefined
   #connection: InstanceConnection | undefined
+  /** What is read of it, where a static file answers. */
+  #file: FileStream | undefined
   #headArrived = false
   #attempts = 0
   /** When the instance was given that has it; 0: none. */
@@ -121,6 +125,11 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     return this.#presence.enter(served, this.#presence.isEmpty ? this.#course.startMs : performance.now())
   }
 
+  /** The same of one that no instance will have to do with. */
+  admit(served: ServedVersion): Refusal | undefined {
+    return this.#presence.admit(served, performance.now())
+  }
+
   enqueue(): void {
     this.#state = 'queued'
     const waiter = {
@@ -157,7 +166,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.#connection = connection
     connection.begin(this)
     this.#headArrived = false
-    sendRequest(connection, this)
+    sendRequest(connection, this, this.#served!.tailed ? TAILED_LINE : '')
   }
 
   /** Answers with an error of the router. `close`: what follows on the connection is not to be read. */
@@ -173,6 +182,12 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const { draining } = this.#ports
     this.#answer.error({ ...refusal, requestId: this.head.requestId }, { draining, close: options.close })
     this.#flush(nowMs)
+  }
+
+  /** A static file answers in an instance's place, by `onResponse`, or by `onHead` and what follows as `stream` reads it. */
+  beginFile(stream?: FileStream): void {
+    this.#file = stream
+    this.#course.firstPlacedMs = this.#course.startMs
   }
 
   // From the instance.
@@ -328,7 +343,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     const served = this.#served
     const ms = nowMs - this.#course.startMs
     if (served === undefined || ms <= served.limits.wallMs) return false
-    if (this.#state === 'tunnel' || this.#state === 'flushing') return false
+    if (this.#state === 'tunnel' || this.#state === 'flushing' || this.#file !== undefined) return false
     this.refuse(wallLimitExceeded(served, { ms, isQueued: this.#state === 'queued' }))
     return true
   }
@@ -395,7 +410,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     headers.push('x-request-id', this.head.requestId, 'x-isola-version', this.#served!.versionId)
     if (this.#answer.writeHead(head, { draining: this.#ports.draining })) return true
     // The response may have ended, and its connection be idle again: it is not to be trusted.
-    this.#ports.links.of(this.#instance!).closeIdle()
+    if (this.#instance !== undefined) this.#ports.links.of(this.#instance).closeIdle()
     const why = 'a header has characters that no header may have'
     this.refuse(invalidResponse(this.#functionName, why))
     return false
@@ -404,10 +419,11 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #pauseInstance(): void {
     if (this.#answer.stuckSinceMs !== undefined) return
     const connection = this.#connection
-    connection?.socket.pause()
+    const source = this.#file ?? connection?.socket
+    source?.pause()
     this.#answer.awaitDrain(performance.now(), () => {
       // By now the connection may serve another request.
-      if (this.#connection === connection) connection?.socket.resume()
+      if (this.#connection === connection) source?.resume()
     })
   }
 
@@ -418,6 +434,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.#leaveQueue = undefined
     this.#connection?.abandon()
     this.#connection = undefined
+    this.#file?.abandon()
     this.body?.drop()
     this.#releaseSlot()
     this.#presence.leave(nowMs)
@@ -460,8 +477,9 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       clientAborted: options.aborted,
       nowMs,
     })
-    this.#ports.onFinish(record, served)
+    this.#ports.onFinish(record, served, this.head)
   }
 }
 
 const RETRY_MS = 10
+const TAILED_LINE = `${TAIL_HEADER.name}: ${TAIL_HEADER.lines}\r\n`

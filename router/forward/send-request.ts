@@ -10,10 +10,13 @@ export function sendRequest(
     readonly body: RequestBody | undefined
     onHeadArrived(): void
   },
+  /** Header lines for the instance alone. */
+  moreLines: string,
 ): void {
   const { socket } = connection
   const { head, body } = request
-  const { text, contentLength } = head
+  const { contentLength } = head
+  const text = moreLines === '' ? head.text : head.text + moreLines
   if (body === undefined) {
     if (head.upgrade) socket.write(`${text}upgrade: websocket\r\nconnection: Upgrade\r\n\r\n`, 'latin1')
     else

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
-import type { AgentToRouter, InstanceLoad, RouterToAgent, VersionLoad } from '../pool/wire.ts'
+import type { AgentToRouter, InstanceLoad, RouterToAgent, TailedRequest, VersionLoad } from '../pool/wire.ts'
 import { ProcessLink } from './process-link.ts'
 import type { RouterMetrics } from '../../sdk/model/router-metrics.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -20,6 +20,11 @@ export interface RouterHoldOptions {
   onMetrics(metrics: RouterMetrics): void
   /** Beside the supervisor: whoever counts by what the router says of instances. */
   onLoad(instances: readonly InstanceLoad[], versions: readonly VersionLoad[]): void
+  /** Of functions named by `setTailed`. `untold`: such requests that are missing, of whatever function. */
+  onTailed?(
+    requests: readonly { readonly line: LogLine; readonly told: TailedRequest }[],
+    untold: number,
+  ): void
   onEvent(line: string): void
 }
 
@@ -33,6 +38,7 @@ export class RouterHold {
   #httpHost = ''
   #appliedGeneration = -1
   #snapshot: Snapshot | undefined
+  #tailed: readonly string[] = []
   readonly #options: RouterHoldOptions
   readonly #applied = new EventEmitter<{ generation: [] }>().setMaxListeners(0)
 
@@ -50,6 +56,7 @@ export class RouterHold {
       onEvent: options.onEvent,
       onConnect: (send) => {
         supervisor.onRouterLost()
+        send({ type: 'tails', functionNames: this.#tailed })
         if (this.#snapshot !== undefined) send({ type: 'snapshot', snapshot: this.#snapshot })
         send({ type: 'instances', instances: supervisor.addresses() })
       },
@@ -84,6 +91,12 @@ export class RouterHold {
   /** Lets requests under way finish until the timeout. */
   stop(timeoutMs: number): Promise<void> {
     return this.link.shutdown({ type: 'shutdown', timeoutMs }, timeoutMs + STOP_GRACE_MS)
+  }
+
+  /** Whose requests are to be told in detail, all of them. */
+  setTailed(functionNames: readonly string[]): void {
+    this.#tailed = functionNames
+    this.link.send({ type: 'tails', functionNames })
   }
 
   /** Puts a snapshot in force; instances that started for it are named again right behind it. */
@@ -122,6 +135,15 @@ export class RouterHold {
     })
   }
 
+  #tellTailed({ lines, tailed = [], untold = 0 }: Extract<RouterToAgent, { type: 'log' }>): void {
+    if (tailed.length === 0) return
+    const requests = tailed.flatMap((told) => {
+      const line = lines[told.line]
+      return line === undefined ? [] : [{ line, told }]
+    })
+    this.#options.onTailed?.(requests, untold)
+  }
+
   #receive(message: RouterToAgent): void {
     const { supervisor, onLog, onEvent } = this.#options
     switch (message.type) {
@@ -157,6 +179,7 @@ export class RouterHold {
         return
       case 'log':
         for (const line of message.lines) onLog(line)
+        this.#tellTailed(message)
         if (message.dropped > 0) onEvent(`the router dropped ${message.dropped} request log lines`)
         return
       case 'drained':

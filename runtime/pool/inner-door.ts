@@ -14,17 +14,27 @@ export const INNER_DOOR_HEADERS = {
   functionName: 'isola-function',
   /** Request: one of its versions by its whole id. Absent: whatever the deployment says. */
   versionId: 'isola-version',
+  /** Request: a function asks for its own static files, of the version whose id this is. */
+  assetsOf: 'isola-assets-of',
   /** Answer: an `ErrorCode`, where the router or the Lambda process answers because the function did not. */
   error: 'isola-error',
 } as const
 
 /** Headers of calls between functions, from an instance to the egress proxy and on to the callee. */
 export const SERVICE_HEADERS = {
+  /** From the instance: it asks for its own static files, of the version whose id this is. */
+  assetsOf: 'isola-assets-of',
   /** From the instance: the function that the binding stands for. */
   service: 'isola-service',
   /** To the callee, and with its own calls back to the proxy: how many calls of functions by functions led to this one. Absent: 0. */
   depth: 'isola-depth',
 } as const
+
+/**
+ * To an instance. `lines`: somebody tails the function, so its log lines carry what was logged as values, too. `events`:
+ * the body is a JSON array of trace events for its `tail` handler.
+ */
+export const TAIL_HEADER = { name: 'isola-tail', lines: 'lines', events: 'events' } as const
 
 /** A call of a function of protocol `lambda` by its event instead of by HTTP. */
 export interface Invocation {

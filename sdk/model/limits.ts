@@ -71,6 +71,33 @@ export const ROUTER_LIMITS = {
 /** The same bounds with other numbers: tests and operators lower or raise them by name. */
 export type RouterLimits = { readonly [Name in keyof typeof ROUTER_LIMITS]: number }
 
+/** Static files of functions, as the router serves them. */
+export const ASSET_LIMITS = {
+  /** Files up to this size are kept in memory, of all functions together up to the other. */
+  cachedFileBytesMax: 512 * KIB,
+  cacheBytesMax: 64 * MIB,
+  /** Larger ones are read in pieces of this size, each when its client has taken the one before. */
+  pieceBytes: 64 * KIB,
+  /** Files of all manifests that are held compiled; beyond it the longest compiled are dropped. */
+  compiledFilesMax: 1_000_000,
+  /** Of `_headers` and `_redirects`, as Cloudflare has them; what is beyond is left out. */
+  ruleLineCharsMax: 2_000,
+  headerRulesMax: 100,
+  staticRedirectsMax: 2_000,
+  dynamicRedirectsMax: 100,
+  /** Between two placeholders of one segment. */
+  patternSeparatorCharsMax: 32,
+  /** Of one header value after its placeholders were filled in. */
+  headerValueCharsMax: 8_192,
+  runWorkerFirstRulesMax: 100,
+  /** Of one version: files, and what its manifest may be as JSON. */
+  filesMax: 100_000,
+  manifestBytesMax: 64 * MIB,
+  /** Files that the agent writes at a time, and how soon it tries again what it could not get. */
+  writesConcurrentMax: 16,
+  retryMs: 5_000,
+} as const
+
 /** Control API. */
 export const CONTROL_LIMITS = {
   jsonBytesMax: 8 * MIB,
@@ -116,7 +143,7 @@ export const WRANGLER_API_LIMITS = {
 } as const
 
 /** Static files of a version, and their way to the node. */
-export const ASSET_LIMITS = {
+export const ASSET_UPLOAD_LIMITS = {
   filesMax: 20_000,
   fileBytesMax: 25 * MIB,
   pathBytesMax: 1_024,
@@ -418,6 +445,46 @@ export const OUTPUT_LIMITS = {
   lastErrorsLengthMax: 4_096,
 } as const
 
+/** Who watches a function's requests as they come: `wrangler tail` and tail consumers. */
+export const TAIL_LIMITS = {
+  sessionsPerFunctionMax: 10,
+  sessionsMax: 200,
+  /** A session whose client does not connect within this time ends. */
+  connectWaitMs: 60_000,
+  sessionMsMax: 6 * 3_600_000,
+  /** Of one message of a client, whole. */
+  clientMessageBytesMax: 64 * KIB,
+  /** Sent to a client and not yet taken; beyond it events are dropped, and the client is told. */
+  bufferedBytesMax: MIB,
+  pingMs: 30_000,
+  /** A client that says nothing this long is gone. */
+  silenceMsMax: 75_000,
+  closeGraceMs: 2_000,
+  /** Heads that the router keeps for the agent between two reports, which are 100 ms apart. */
+  headsPerReportMax: 200,
+  /** A request's event waits this long for lines that are still on their way, and for `waitUntil` work at most as long. */
+  settleMs: 250,
+  settleMsMax: 5_000,
+  /** Lines of a request that does not end are told without it. */
+  requestWaitMsMax: 900_000,
+  /** Events of one function that are being put together; beyond it the oldest is dropped. */
+  pendingEventsMax: 2_000,
+  /** Of one event's lines, counted as text; what comes then is left out, and the event says so. */
+  eventTextMax: 256 * KIB,
+  eventLinesMax: 1_000,
+  /** Requests whose events are sent, remembered to tell their late lines from those of others. */
+  toldRequestsMax: 2_000,
+  filtersMax: 20,
+  filterTextCharsMax: 1_000,
+  filterValuesMax: 100,
+  /** Of one tail consumer. */
+  consumersPerFunctionMax: 10,
+  consumerQueueEventsMax: 1_000,
+  consumerBatchEventsMax: 100,
+  consumerBatchMs: 500,
+  consumerTimeoutMs: 30_000,
+} as const
+
 /** Messages between the processes of a node. */
 export const CHANNEL_LIMITS = {
   messageBytesMax: 64 * MIB,
@@ -458,4 +525,6 @@ export const EGRESS_LIMITS = {
   trafficReportMs: 1_000,
   /** Functions whose sums are kept; beyond it those without an instance are forgotten, the oldest first. */
   trafficFunctionsMax: 20_000,
+  /** Keys of rate-limit bindings that are counted, of all functions; about 200 bytes each. */
+  rateLimitKeysMax: 50_000,
 } as const

@@ -11,6 +11,8 @@ export interface LogLine {
   /** Absent for what was written outside a request. */
   readonly requestId?: string
   readonly message: string
+  /** What was given to the console, as JSON has it; only while somebody tails the function, and never on disk. */
+  readonly values?: readonly unknown[]
   /** Stack of an exception, positions mapped to the sources where the version has source maps. */
   readonly stack?: string
   /** For `request` lines. */

@@ -220,6 +220,7 @@ export class SimulatedRouter {
       functionName,
       versionId,
       admission: this.#admissionOf(functionName, policy),
+      tailed: false,
       limits: DEFAULT_FUNCTION_LIMITS,
       occupancy: new Occupancy(this.#world.nowMs),
       // Nothing that is simulated counts.
