@@ -5,7 +5,7 @@
  */
 import { IsolaError } from './errors.ts'
 import type { AssetFile, AssetManifest, AssetsConfig } from './function.ts'
-import { ASSET_LIMITS } from './limits.ts'
+import { ASSET_UPLOAD_LIMITS } from './limits.ts'
 
 export function encodeAssetManifest(files: AssetManifest['files']): Uint8Array {
   const entries = Object.keys(files)
@@ -20,13 +20,15 @@ export function encodeAssetManifest(files: AssetManifest['files']): Uint8Array {
 
 /** Throws `invalid_argument` for what `encodeAssetManifest` would not have made, or that is beyond a bound. */
 export function parseAssetManifest(bytes: Uint8Array): AssetManifest {
-  if (bytes.byteLength > ASSET_LIMITS.manifestBytesMax) {
-    throw refused(`has ${bytes.byteLength} bytes, more than the ${ASSET_LIMITS.manifestBytesMax} it may have`)
+  if (bytes.byteLength > ASSET_UPLOAD_LIMITS.manifestBytesMax) {
+    throw refused(
+      `has ${bytes.byteLength} bytes, more than the ${ASSET_UPLOAD_LIMITS.manifestBytesMax} it may have`,
+    )
   }
   const manifest = parseJson(bytes)
   const files = Object.entries(manifest.files)
-  if (files.length > ASSET_LIMITS.filesMax) {
-    throw refused(`has ${files.length} files, more than the ${ASSET_LIMITS.filesMax} it may have`)
+  if (files.length > ASSET_UPLOAD_LIMITS.filesMax) {
+    throw refused(`has ${files.length} files, more than the ${ASSET_UPLOAD_LIMITS.filesMax} it may have`)
   }
   for (const [path, file] of files) {
     const problem = assetPathProblem(path) ?? fileProblem(file)
@@ -44,8 +46,8 @@ export function parseAssetManifest(bytes: Uint8Array): AssetManifest {
 export function assetPathProblem(path: string): string | undefined {
   if (!path.startsWith('/')) return 'does not begin with "/"'
   if (!path.isWellFormed()) return 'is not well-formed Unicode'
-  if (Buffer.byteLength(path) > ASSET_LIMITS.pathBytesMax) {
-    return `has more than the ${ASSET_LIMITS.pathBytesMax} bytes a path may have`
+  if (Buffer.byteLength(path) > ASSET_UPLOAD_LIMITS.pathBytesMax) {
+    return `has more than the ${ASSET_UPLOAD_LIMITS.pathBytesMax} bytes a path may have`
   }
   // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
   if (/[\u0000-\u001f\u007f]/.test(path)) return 'has a control character'
@@ -58,7 +60,7 @@ export function assetPathProblem(path: string): string | undefined {
 /** What may stand in the header `content-type`. */
 export function isAssetContentType(text: string): boolean {
   return (
-    text.length <= ASSET_LIMITS.contentTypeCharsMax &&
+    text.length <= ASSET_UPLOAD_LIMITS.contentTypeCharsMax &&
     /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(?:; *[\x20-\x7e]+)?$/.test(text)
   )
 }
@@ -84,24 +86,26 @@ export function assetsConfigProblems({
 }: AssetsConfig): readonly string[] {
   const problems: string[] = []
   const rules = typeof runWorkerFirst === 'object' ? runWorkerFirst : []
-  if (rules.length > ASSET_LIMITS.workerFirstRulesMax) {
+  if (rules.length > ASSET_UPLOAD_LIMITS.workerFirstRulesMax) {
     problems.push(
-      `"run_worker_first" has ${rules.length} rules, more than the ${ASSET_LIMITS.workerFirstRulesMax} it may have: use "*"`,
+      `"run_worker_first" has ${rules.length} rules, more than the ${ASSET_UPLOAD_LIMITS.workerFirstRulesMax} it may have: use "*"`,
     )
   }
   for (const rule of rules) {
-    const isUsable = /^!?\//.test(rule) && rule.length <= ASSET_LIMITS.workerFirstRuleCharsMax
+    const isUsable = /^!?\//.test(rule) && rule.length <= ASSET_UPLOAD_LIMITS.workerFirstRuleCharsMax
     if (isUsable) continue
     problems.push(
-      `the rule ${JSON.stringify(rule.slice(0, 120))} of "run_worker_first" is not usable: begin it with "/" or "!/", ${ASSET_LIMITS.workerFirstRuleCharsMax} characters at most`,
+      `the rule ${JSON.stringify(rule.slice(0, 120))} of "run_worker_first" is not usable: begin it with "/" or "!/", ${ASSET_UPLOAD_LIMITS.workerFirstRuleCharsMax} characters at most`,
     )
   }
   if (rules.length > 0 && rules.every((rule) => rule.startsWith('!'))) {
     problems.push('"run_worker_first" has only rules with "!": add one without, such as "/*"')
   }
   for (const [name, text] of Object.entries({ _redirects: redirects, _headers: headers })) {
-    if (text === undefined || Buffer.byteLength(text) <= ASSET_LIMITS.rulesFileBytesMax) continue
-    problems.push(`${name} has more than the ${ASSET_LIMITS.rulesFileBytesMax} bytes it may have: shorten it`)
+    if (text === undefined || Buffer.byteLength(text) <= ASSET_UPLOAD_LIMITS.rulesFileBytesMax) continue
+    problems.push(
+      `${name} has more than the ${ASSET_UPLOAD_LIMITS.rulesFileBytesMax} bytes it may have: shorten it`,
+    )
   }
   return problems
 }
@@ -124,8 +128,8 @@ function fileProblem(file: unknown): string | undefined {
   const { sha256, sizeBytes, contentType } = (file ?? {}) as Readonly<Record<string, unknown>>
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) return 'has no SHA-256 of 64 hex digits'
   if (typeof sizeBytes !== 'number' || !Number.isInteger(sizeBytes) || sizeBytes < 0) return 'has no size'
-  if (sizeBytes > ASSET_LIMITS.fileBytesMax) {
-    return `has ${sizeBytes} bytes, more than the ${ASSET_LIMITS.fileBytesMax} of a static file`
+  if (sizeBytes > ASSET_UPLOAD_LIMITS.fileBytesMax) {
+    return `has ${sizeBytes} bytes, more than the ${ASSET_UPLOAD_LIMITS.fileBytesMax} of a static file`
   }
   if (contentType === undefined) return undefined
   return typeof contentType === 'string' && isAssetContentType(contentType)

@@ -1,3 +1,4 @@
+import { assetEndpoints } from './assets/asset-endpoints.ts'
 import { createDeploymentEndpoints } from './deployments/create.ts'
 import { readDeploymentEndpoints } from './deployments/read.ts'
 import type { Endpoints } from './endpoint.ts'
@@ -24,4 +25,5 @@ export const ENDPOINTS: readonly Endpoints[] = [
   readVersionEndpoints,
   createDeploymentEndpoints,
   readDeploymentEndpoints,
+  assetEndpoints,
 ]
