@@ -39,7 +39,7 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'bundler',
     mayImport: ['sdk/model'],
-    packages: ['@balena/dockerignore', 'esbuild', 'tar-stream', 'yazl'],
+    packages: ['@balena/dockerignore', 'esbuild', 'mime', 'tar-stream', 'yazl'],
   },
   { folder: 'runtime/pool', mayImport: ['sdk/model'], packages: [] },
   { folder: 'runtime/registry', mayImport: ['sdk/model'], packages: ['zod'] },
@@ -93,7 +93,7 @@ const FOLDERS: readonly FolderRule[] = [
   {
     folder: 'wrangler-compat/api',
     mayImport: [...CONTROL_AND_DOWN, 'runtime/control', 'wrangler-compat'],
-    packages: ['busboy', 'zod'],
+    packages: ['@noble/hashes', 'busboy', 'zod'],
   },
   { folder: 'examples', mayImport: [], packages: ['hono', 'isola', 'sharp'] },
 ]

@@ -1,4 +1,4 @@
-import { assetsOfUpload } from '../assets-of-upload.ts'
+import { assetsOfUpload } from '../assets/assets-of-upload.ts'
 import type { ApiCall } from '../endpoint.ts'
 import { parseMetadata } from './metadata.ts'
 import { readUploadForm } from './upload-form.ts'

@@ -3,7 +3,7 @@ import { assetsConfigProblems, normalAssetsConfig } from '../../../sdk/model/ass
 import type { AssetsConfig, StaticAssets } from '../../../sdk/model/function.ts'
 import { ASSET_UPLOAD_LIMITS } from '../../../sdk/model/limits.ts'
 import { CloudflareError } from '../api-error.ts'
-import type { WranglerApiPorts } from '../ports.ts'
+import type { ApiCall } from '../endpoint.ts'
 import { readAssetToken } from './asset-token.ts'
 
 /** As `metadata.assets` of an upload has them. Other keys are left alone. */
@@ -20,25 +20,24 @@ const configSchema = z
   })
   .nullish()
 
-export interface UploadedAssetsOptions {
-  readonly script: string
-  /** Of dispatch, where the script is in one. */
-  readonly namespace?: string
-  /** `assets` of the upload's metadata. */
-  readonly assets: { readonly jwt?: string | null | undefined; readonly config?: unknown }
-}
-
 /**
- * The static files that an upload of a version stands for by its completion token. Throws `invalidScript` that says what is
- * wrong with the token or names the fields of the configuration.
+ * The static files that an upload of a version stands for by the completion token in its metadata. Throws `invalidScript`
+ * that says what is wrong with the token, or names the fields of the configuration.
  */
-export async function uploadedAssets(
-  ports: WranglerApiPorts,
-  { script, namespace, assets }: UploadedAssetsOptions,
+export async function assetsOfUpload(
+  { ports, params }: ApiCall,
+  options: {
+    readonly functionName: string
+    readonly jwt: string | undefined
+    /** As it came. */
+    readonly config: unknown
+  },
 ): Promise<StaticAssets> {
-  const config = readConfig(assets.config)
-  const { jwt } = assets
-  if (typeof jwt !== 'string' || jwt === '') {
+  const { jwt } = options
+  // Of dispatch, a script's function has a name of its own.
+  const { namespace, script = options.functionName } = params
+  const config = readConfig(options.config)
+  if (jwt === undefined || jwt === '') {
     throw refused(
       '"assets" has no "jwt": upload the files first (assets-upload-session), and send the token of their completion',
     )
