@@ -3,6 +3,7 @@ import { EGRESS_LIMITS } from '../../sdk/model/limits.ts'
 import type { AgentToEgress, EgressRules, EgressToAgent } from '../pool/wire.ts'
 import type { EgressLimits } from './egress-limits.ts'
 import { InstanceSocket } from './instance-socket.ts'
+import { RateLimits } from './rate-limits.ts'
 import { RefusalLog } from './refusal-log.ts'
 import type { Lookup } from './resolve.ts'
 import { compileRules, createInterfaceAddresses, type Rules } from './rules.ts'
@@ -32,6 +33,7 @@ export class EgressProxy {
   /** Tells the sums of this process from those of the one before. */
   readonly #epoch = randomUUID()
   readonly #traffic: TrafficLedger
+  readonly #rateLimits: RateLimits
   #rules: Rules
   #rulesText = ''
   /** Of what kept connections were judged by. */
@@ -44,6 +46,7 @@ export class EgressProxy {
     this.#limits = options.limits ?? EGRESS_LIMITS
     this.#interfaceAddresses = createInterfaceAddresses(this.#limits.ownAddressesAgeMsMax)
     this.#traffic = new TrafficLedger(this.#limits.trafficFunctionsMax)
+    this.#rateLimits = new RateLimits(this.#limits.rateLimitKeysMax)
     this.#rules = this.#compile(NO_RULES)
   }
 
@@ -133,6 +136,7 @@ export class EgressProxy {
       limits: this.#limits,
       rules: () => this.#rules,
       trafficOf: (name) => this.#traffic.of(name),
+      rateLimits: this.#rateLimits,
       isWatched: this.#hasAgent,
       functionName: functionName ?? existing?.socket.functionName,
       services: services ?? existing?.socket.services,

@@ -134,6 +134,7 @@ const CONTROL_ENTRYPOINT = `${RESERVED_MODULE_PREFIX}control`
 /** Flags that bring `node:async_hooks`, which the guest follows requests with, and the one that forbids it. */
 const CONTEXT_FLAG = 'nodejs_als'
 const NO_CONTEXT_FLAG = 'no_nodejs_als'
+const NO_ENV_FLAG = 'disallow_importable_env'
 
 const readGuest = (name: string): Uint8Array => readFileSync(new URL(`./guest/${name}.js`, import.meta.url))
 const GUEST = {
@@ -141,25 +142,38 @@ const GUEST = {
   handlers: readGuest('handlers'),
   memory: readGuest('memory'),
   calls: readGuest('calls'),
+  script: readGuest('script'),
   requests: readGuest('requests'),
   requestsUntracked: readGuest('requests-untracked'),
 }
 
 /** The entry comes first: workerd takes the first module for the main one. */
 function guestModules(content: WorkerContent, memory: MemoryPlan): NamedBody[] {
-  const main = JSON.stringify(`./${content.mainModule}`)
-  const entry = `import './${RESERVED_MODULE_PREFIX}prelude.js'
-import { control, wrap } from './${RESERVED_MODULE_PREFIX}handlers.js'
-import * as exported from ${main}
-export * from ${main}
-export { control as ${CONTROL_ENTRYPOINT} }
-export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mainModule, collection: memory.collection })})
+  const { mainModule, format } = content
+  const isScript = format === 'service-worker'
+  const own = (name: string): string => `./${RESERVED_MODULE_PREFIX}${name}.js`
+  const main = JSON.stringify(`./${mainModule}`)
+  const options = JSON.stringify({ moduleName: mainModule, collection: memory.collection, isScript })
+  const parts = isScript
+    ? `import { scriptHandlers } from '${own('script')}'
+import '${own('globals')}'
+import ${main}
+export default wrap(scriptHandlers(), ${options})
 `
+    : `import * as exported from ${main}
+export * from ${main}
+export default wrap(exported.default, ${options})
+`
+  const entry = `import '${own('prelude')}'
+import { control, wrap } from '${own('handlers')}'
+export { control as ${CONTROL_ENTRYPOINT} }
+${parts}`
   const tracked = !content.compatibilityFlags.includes(NO_CONTEXT_FLAG)
   return [
     { name: ENTRY_MODULE, kind: 'esm', body: Buffer.from(entry) },
     { name: `${RESERVED_MODULE_PREFIX}prelude.js`, kind: 'esm', body: GUEST.prelude },
     { name: `${RESERVED_MODULE_PREFIX}handlers.js`, kind: 'esm', body: GUEST.handlers },
+    ...(isScript ? scriptModules(content) : []),
     { name: `${RESERVED_MODULE_PREFIX}memory.js`, kind: 'esm', body: GUEST.memory },
     { name: `${RESERVED_MODULE_PREFIX}calls.js`, kind: 'esm', body: GUEST.calls },
     {
@@ -167,6 +181,21 @@ export default wrap(exported.default, ${JSON.stringify({ moduleName: content.mai
       kind: 'esm',
       body: tracked ? GUEST.requests : GUEST.requestsUntracked,
     },
+  ]
+}
+
+/** What makes a module look like the script that it is: its globals are there before its first line. */
+function scriptModules({ bindings }: WorkerContent): NamedBody[] {
+  const bound = bindings.flatMap((binding) => (binding.type === 'module' ? [binding] : []))
+  const imports = bound.map(({ module }, index) => `import m${index} from ${JSON.stringify(`./${module}`)}\n`)
+  const entries = bound.map(({ name }, index) => `${JSON.stringify(name)}: m${index}`)
+  const globals = `import { env } from 'cloudflare:workers'
+import { defineGlobals } from './${RESERVED_MODULE_PREFIX}script.js'
+${imports.join('')}defineGlobals(env, { ${entries.join(', ')} })
+`
+  return [
+    { name: `${RESERVED_MODULE_PREFIX}script.js`, kind: 'esm', body: GUEST.script },
+    { name: `${RESERVED_MODULE_PREFIX}globals.js`, kind: 'esm', body: Buffer.from(globals) },
   ]
 }
 
@@ -189,11 +218,13 @@ function functionModules(options: ConfigOptions): NamedBody[] {
     }
     found.push({ name, kind, body })
   }
-  const main = options.version.content.mainModule
-  if (!found.some(({ name, kind }) => name === main && kind === 'esm')) {
+  const { mainModule: main, format } = options.version.content
+  const isMain = ({ name, kind }: NamedBody): boolean =>
+    name === main && (kind === 'esm' || (kind === 'cjs' && format === 'service-worker'))
+  if (!found.some(isMain)) {
     throw new IsolaError(
       'version_refused',
-      `main module "${main}" is not among the ES modules of the bundle: deploy it again`,
+      `main module "${main}" is not among the modules with code of the bundle: deploy it again`,
     )
   }
   return found
@@ -204,6 +235,8 @@ function setWorker(worker: Worker, options: ConfigOptions, modules: readonly Nam
   worker.compatibilityDate = content.compatibilityDate
   const flags = new Set(content.compatibilityFlags)
   if (!flags.has(NO_CONTEXT_FLAG)) flags.add(CONTEXT_FLAG)
+  // A script imports nothing; its bindings get to it by this import of ours.
+  if (content.format === 'service-worker') flags.delete(NO_ENV_FLAG)
   setTexts(worker._initCompatibilityFlags(flags.size), [...flags])
   const moduleList = worker._initModules(modules.length)
   modules.forEach((module, index) => setModule(moduleList.get(index), module))

@@ -122,10 +122,12 @@ async function becomeReady({ blank, version }: InstanceStart, ended: Promise<Fai
     return nodeFault(error)
   }
   if (handlers.includes('fetch')) return undefined
-  return () =>
-    versionFault(
-      `${version.content.mainModule} has no fetch handler: write \`export default { fetch(request, env, ctx) { … } }\` in it`,
-    )
+  const { mainModule, format } = version.content
+  const example =
+    format === 'service-worker'
+      ? `addEventListener('fetch', (event) => { event.respondWith(…) })`
+      : 'export default { fetch(request, env, ctx) { … } }'
+  return () => versionFault(`${mainModule} has no fetch handler: write \`${example}\` in it`)
 }
 
 /** Settles when the process ends or the time is over. */

@@ -50,7 +50,7 @@ export const control = {
 }
 
 /** Throws for what can never answer, so that the version is refused instead of failing each request. */
-export function wrap(exported, { moduleName, collection }) {
+export function wrap(exported, { moduleName, collection, isScript }) {
   if (collection !== undefined) collectEvery(collection)
   if (exported === undefined) throw new TypeError(`${moduleName} has no default export: ${EXAMPLE}`)
   const isClass = typeof exported === 'function' && exported.prototype instanceof WorkerEntrypoint
@@ -67,11 +67,14 @@ export function wrap(exported, { moduleName, collection }) {
   }
   const handlers = isClass ? exported.prototype : exported
   state.handlers = HANDLERS.filter((name) => typeof handlers[name] === 'function')
+  if (state.handlers.length === 0 && isScript)
+    throw new TypeError(`${moduleName} listens for no request: ${SCRIPT_EXAMPLE}`)
   if (state.handlers.length === 0)
     throw new TypeError(`the default export of ${moduleName} has no handler: ${EXAMPLE}`)
   return isClass ? wrapClass(exported) : wrapObject(exported)
 }
 
+const SCRIPT_EXAMPLE = `write "addEventListener('fetch', (event) => { event.respondWith(…) })" at its top level`
 const EXAMPLE = 'write "export default { fetch(request, env, ctx) { … } }"'
 
 function wrapObject(exported) {
