@@ -7,6 +7,9 @@ import type { Head, WorkerVersion } from '../../sdk/model/function.ts'
 import type { AsyncEvents } from '../async/async-events.ts'
 import { absentAsyncEvents, openAsyncEvents } from '../async/open-async-events.ts'
 import { openAccessKeys } from '../lambda-api/access-keys.ts'
+import { createWranglerApi, isWranglerApiPath } from '../../wrangler-compat/api/api.ts'
+import { ACCOUNT_ID } from '../../wrangler-compat/api/ports.ts'
+import { openSecretBox } from '../registry/secret-box.ts'
 import { createLambdaApi, isLambdaApiPath } from '../lambda-api/api.ts'
 import { INNER_DOOR_SOCKET, type Invoker } from '../pool/inner-door.ts'
 import { joinDrivers } from './driver-set.ts'
@@ -262,10 +265,19 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     invoke: (invocation) => invoker.invoke(invocation),
     resolveImage: (reference) => containers.resolveImage(reference),
   })
+  const wranglerApi = createWranglerApi({
+    ...ports,
+    accountId: ACCOUNT_ID,
+    token: data.token,
+    secrets: openSecretBox(join(data.path, 'fleet.key')),
+  })
   const controlApi = createControlApi(ports, { token: data.token })
   server.serve({
-    fetch: (request) =>
-      isLambdaApiPath(new URL(request.url).pathname) ? lambdaApi(request) : controlApi.fetch(request),
+    fetch: (request) => {
+      const { pathname } = new URL(request.url)
+      if (isWranglerApiPath(pathname)) return wranglerApi(request)
+      return isLambdaApiPath(pathname) ? lambdaApi(request) : controlApi.fetch(request)
+    },
   })
   const httpUrl = httpUrlNow()
   data.writeNodeFile({ pid: process.pid, httpUrl, controlUrl: server.url })

@@ -14,6 +14,11 @@ import type { WranglerApiPorts } from './ports.ts'
 /** What is mounted on the control server; of paths as `API_PATH` and below. */
 export const API_PATH = '/client/v4'
 
+/** Also with the doubled slashes that a base URL with a slash at its end makes. */
+export function isWranglerApiPath(path: string): boolean {
+  return /^\/+client\/+v4(?:\/|$)/.test(path)
+}
+
 export function createWranglerApi(
   ports: WranglerApiPorts,
   tables: readonly Endpoints[] = ENDPOINTS,
