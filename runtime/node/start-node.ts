@@ -153,7 +153,9 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       limits: egressLimitsOf(head),
     })
   setRules(registry.head)
+  const secrets = openSecretBox(join(data.path, 'fleet.key'))
   const isolates = await createIsolateDriver({
+    openSecret: (secret) => secrets.open(secret),
     runDirectory: data.runPath,
     isolationName: data.name,
     egress,
@@ -269,7 +271,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     ...ports,
     accountId: ACCOUNT_ID,
     token: data.token,
-    secrets: openSecretBox(join(data.path, 'fleet.key')),
+    secrets,
   })
   const controlApi = createControlApi(ports, { token: data.token })
   server.serve({
