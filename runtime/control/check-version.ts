@@ -38,6 +38,7 @@ function checkWorker(request: WorkerVersionRequest): WorkerContent {
   return {
     kind: request.kind,
     mainModule: request.mainModule,
+    ...(request.format === 'service-worker' && { format: request.format }),
     ...(request.assets !== undefined && { assets: checkAssetsConfig(request.assets, request.mainModule) }),
     modules: request.modules
       .toSorted(byName)
@@ -143,6 +144,7 @@ function checkModules(request: WorkerVersionRequest): void {
       `main module ${JSON.stringify(mainModule.slice(0, 100))} is not among the ${modules.length} modules: name one of them`,
     )
   }
+  if (request.format === 'service-worker' && main.kind === 'cjs') return
   if (main.kind !== 'esm') {
     refuse(
       `main module "${mainModule}" is of kind "${main.kind}": it must be an "esm" module with a default export`,

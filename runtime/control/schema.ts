@@ -74,6 +74,7 @@ const staticAssets = z.strictObject({
 const workerFields = {
   kind: z.literal('worker'),
   mainModule: z.string(),
+  format: z.enum(['module', 'service-worker']).optional(),
   assets: staticAssets.optional(),
   modules: z.array(moduleRef).max(BUNDLE_LIMITS.modulesCountMax),
   bindings: z.array(binding).max(BUNDLE_LIMITS.bindingsCountMax).default([]),

@@ -3,7 +3,7 @@ import { bindingType } from './binding-type.ts'
 
 export const dispatchNamespace = bindingType({
   type: 'dispatch_namespace',
-  fields: z.object({ namespace: z.string().min(1), outbound: z.unknown() }),
+  fields: z.object({ namespace: z.string().min(1), outbound: z.unknown().optional() }),
   read: ({ name, namespace, outbound }) =>
     outbound === undefined || outbound === null
       ? { type: 'dispatch', name, namespace }

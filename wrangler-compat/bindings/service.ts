@@ -13,7 +13,7 @@ export const service = bindingType({
     environment: z.string().optional(),
     entrypoint: z.string().optional(),
     props: z.json().optional(),
-    cross_account_grant: z.unknown(),
+    cross_account_grant: z.unknown().optional(),
   }),
   read({ name, service: functionName, environment, entrypoint, props, cross_account_grant }) {
     if (environment !== undefined && environment !== '' && environment !== ONLY_ENVIRONMENT) {

@@ -20,7 +20,7 @@ const consumers = z.array(z.unknown()).max(100).nullish()
 export const settingsFields = {
   tags: z.array(z.string().max(1_024)).max(100).nullish(),
   logpush: z.boolean().nullish(),
-  observability: z.unknown(),
+  observability: z.unknown().optional(),
   tail_consumers: consumers,
   streaming_tail_consumers: consumers,
 }
@@ -28,18 +28,18 @@ export const settingsFields = {
 const metadataSchema = z.object({
   main_module: z.string().nullish(),
   body_part: z.string().nullish(),
-  bindings: z.unknown(),
+  bindings: z.unknown().optional(),
   keep_bindings: z.array(z.string()).max(100).nullish(),
   compatibility_date: z.string().nullish(),
   compatibility_flags: z.array(z.string()).max(CONTROL_LIMITS.compatibilityFlagsMax).nullish(),
   limits: z.object({ cpu_ms: z.number().nullish() }).nullish(),
-  placement: z.unknown(),
+  placement: z.unknown().optional(),
   annotations: annotationsSchema,
-  assets: z.object({ jwt: z.string().nullish(), config: z.unknown() }).nullish(),
+  assets: z.object({ jwt: z.string().nullish(), config: z.unknown().optional() }).nullish(),
   keep_assets: z.boolean().nullish(),
-  migrations: z.unknown(),
-  exports: z.unknown(),
-  containers: z.unknown(),
+  migrations: z.unknown().optional(),
+  exports: z.unknown().optional(),
+  containers: z.unknown().optional(),
   ...settingsFields,
 })
 

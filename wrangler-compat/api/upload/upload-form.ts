@@ -148,8 +148,10 @@ function openParser(request: Request, reading: FormReading): busboy.Busboy {
       { cause: error },
     )
   }
-  parser.on('field', (name, value, { valueTruncated }) => reading.field(name, value, valueTruncated))
-  parser.on('file', (name, stream, { mimeType }) => reading.file(name ?? '', stream, mimeType))
+  parser.on('field', (name, value, { valueTruncated }) =>
+    reading.field(partName(name), value, valueTruncated),
+  )
+  parser.on('file', (name, stream, { mimeType }) => reading.file(partName(name), stream, mimeType))
   parser.on('partsLimit', () => {
     const { modulesCountMax } = BUNDLE_LIMITS
     reading.refuse(
@@ -159,6 +161,11 @@ function openParser(request: Request, reading: FormReading): busboy.Busboy {
   // Whoever writes hears it: a listener keeps it from being thrown into the air.
   parser.on('error', () => undefined)
   return parser
+}
+
+/** Clients write a quote so, and nothing else but line breaks, which no name has. */
+function partName(name: string | undefined): string {
+  return (name ?? '').replaceAll('%22', '"')
 }
 
 async function readChunk(source: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array>> {
