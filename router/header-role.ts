@@ -83,6 +83,7 @@ const ABOUT_CLIENT = new Set(['x-real-ip', 'true-client-ip', 'cf-connecting-ip',
 const NEVER_COPIED = new Set<string>([
   INNER_DOOR_HEADERS.functionName,
   INNER_DOOR_HEADERS.versionId,
+  INNER_DOOR_HEADERS.assetsOf,
   INSTANCE_HEADERS.cf,
 ])
 

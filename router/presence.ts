@@ -26,6 +26,15 @@ export class Presence {
     return undefined
   }
 
+  /** Without being work for an instance: a static file is none. */
+  admit({ admission }: ServedVersion, nowMs: number): Refusal | undefined {
+    if (this.#admission === admission) return undefined
+    this.leave(nowMs)
+    const refusal = admission.enter(nowMs)
+    if (refusal === undefined) this.#admission = admission
+    return refusal
+  }
+
   leave(nowMs: number): void {
     this.#admission?.leave()
     this.#admission = undefined

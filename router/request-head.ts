@@ -32,6 +32,8 @@ export interface RequestHead {
   readonly stickyKey: string | undefined
   readonly expectsContinue: boolean
   readonly upgrade: boolean
+  /** As node:http has them: names and values in turn. */
+  readonly rawHeaders: readonly string[]
   /** By the inner door: what it names instead of a host. */
   readonly inner: InnerTarget | undefined
 }
@@ -40,6 +42,8 @@ export interface InnerTarget {
   readonly functionName: string
   /** `undefined`: whatever the deployment says. */
   readonly versionId: string | undefined
+  /** A function asks for its own static files; of this version. */
+  readonly assetsOf?: string | undefined
 }
 
 /** `upgrade`: node:http has taken it for a WebSocket handshake, see `isWebSocketHandshake`. */
@@ -66,6 +70,7 @@ export function readRequestHead(
   let forwarded: ForwardedHeaders | undefined
   let innerFunction: string | undefined
   let innerVersion: string | undefined
+  let assetsOf: string | undefined
 
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!
@@ -121,6 +126,7 @@ export function readRequestHead(
         const lower = name.toLowerCase()
         if (lower === INNER_DOOR_HEADERS.functionName) innerFunction = joined(innerFunction, value)
         else if (lower === INNER_DOOR_HEADERS.versionId) innerVersion = joined(innerVersion, value)
+        else if (lower === INNER_DOOR_HEADERS.assetsOf) assetsOf = joined(assetsOf, value)
         else if (isCopiedWithin(role, name)) lines += `${name}: ${value}\r\n`
       }
     }
@@ -220,7 +226,11 @@ export function readRequestHead(
     stickyKey,
     expectsContinue: is11 && expect !== undefined,
     upgrade: options.upgrade,
-    inner: innerFunction === undefined ? undefined : { functionName: innerFunction, versionId: innerVersion },
+    rawHeaders: raw,
+    inner:
+      innerFunction === undefined
+        ? undefined
+        : { functionName: innerFunction, versionId: innerVersion, assetsOf },
   }
 }
 

@@ -181,14 +181,14 @@ export class Router implements ExchangePorts {
   }
 
   #serveOwnFiles(exchange: Exchange, functionName: string, versionId: string): void {
-    const served = this.#options.pools.of(functionName, versionId)
-    if (!this.#assets.has(versionId)) {
+    if (!this.#assets.isOf(functionName, versionId)) {
       exchange.refuse({
         code: 'asset_unavailable',
         message: `version ${versionId.slice(0, NAME_CHARS_SHOWN)} of function "${functionName}" has no static files that can be asked for any more`,
       })
       return
     }
+    const served = this.#options.pools.of(functionName, versionId)
     exchange.assign({ ...served, isAside: true })
     const again = (): void => this.#serveOwnFiles(exchange, functionName, versionId)
     this.#assets.serve(exchange, served, { filesOnly: true, again })

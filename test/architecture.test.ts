@@ -77,6 +77,7 @@ const FOLDERS: readonly FolderRule[] = [
   // Decisions: they get what they need as arguments.
   { folder: 'router/table', mayImport: ['sdk/model', 'router/placement'], packages: [] },
   { folder: 'router/placement', mayImport: ['sdk/model', 'router/table'], packages: [] },
+  { folder: 'router/assets/rules', mayImport: ['sdk/model', 'runtime/pool'], packages: [] },
   {
     folder: 'wrangler-compat',
     mayImport: [
@@ -249,6 +250,7 @@ describe('purity', () => {
   const isPure = (path: string): boolean =>
     isIn(path, 'router/table') ||
     isIn(path, 'router/placement') ||
+    isIn(path, 'router/assets/rules') ||
     // All that decides; the channel between processes is what it decides for.
     (isIn(path, 'runtime/pool') && path !== 'runtime/pool/channel.ts')
 

@@ -180,7 +180,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       return
     }
     const { draining } = this.#ports
-    this.#answer.error({ ...refusal, requestId: this.head.requestId }, { draining, close: options.close })
+    this.#answer.error({ ...refusal, requestId: this.head.requestId }, { draining, ...options })
     this.#flush(nowMs)
   }
 
@@ -282,8 +282,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     if (!connection.connected && (code === 'ECONNREFUSED' || code === 'ENOENT')) {
       this.#ports.onUnreachable(instance, `no connection to instance ${instance.id}: ${code}`)
     }
-    const { connected } = connection
-    if (canResend({ code, connected, body: this.body, headArrived: this.#headArrived })) this.#retry()
+    if (canResend({ code, connected: connection.connected, body: this.body, headArrived: this.#headArrived }))
+      this.#retry()
     else if (instance.gone !== undefined) this.#failWithCause()
     else {
       this.#state = 'bereft'
@@ -303,8 +303,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   onClientGone(): void {
     if (this.#state === 'done') return
     const isOver = this.#state === 'flushing' || this.#state === 'tunnel'
-    const nowMs = this.#letGo()
-    this.#finish(nowMs, { aborted: !isOver || (this.#state === 'flushing' && !this.#answer.sent) })
+    this.#finish(this.#letGo(), { aborted: !isOver || (this.#state === 'flushing' && !this.#answer.sent) })
   }
 
   onRequestBroken(code: 'bad_request' | 'request_timeout' | 'body_too_large', message: string): void {
@@ -312,8 +311,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   expire(nowMs: number, elapsedMs: number): void {
+    const { body } = this
     const { limits } = this.#ports
-    const body = this.body
     if (this.#isOverWallTime(nowMs)) return
     // Behind a pipelined request it is not yet this response's turn; a WebSocket may rest as long as it likes.
     if (!this.#answer.isItsTurn) return
@@ -406,13 +405,11 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   #writeHead(head: ResponseHead): boolean {
-    const { headers } = head
-    headers.push('x-request-id', this.head.requestId, 'x-isola-version', this.#served!.versionId)
+    head.headers.push('x-request-id', this.head.requestId, 'x-isola-version', this.#served!.versionId)
     if (this.#answer.writeHead(head, { draining: this.#ports.draining })) return true
     // The response may have ended, and its connection be idle again: it is not to be trusted.
     if (this.#instance !== undefined) this.#ports.links.of(this.#instance).closeIdle()
-    const why = 'a header has characters that no header may have'
-    this.refuse(invalidResponse(this.#functionName, why))
+    this.refuse(invalidResponse(this.#functionName, 'a header has characters that no header may have'))
     return false
   }
 

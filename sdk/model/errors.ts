@@ -31,6 +31,8 @@ export const ERRORS = {
   node_full: { status: 503, fault: 'system', retryAfterS: 2 },
   no_deployment: { status: 503, fault: 'user' },
   draining: { status: 503, fault: 'system', retryAfterS: 1 },
+  /** A static file that is not on this node yet, or is damaged. */
+  asset_unavailable: { status: 503, fault: 'system', retryAfterS: 1 },
   too_many_connections: { status: 503, fault: 'system', retryAfterS: 1 },
   // Router: the function ran, or may have.
   function_threw: { status: 500, fault: 'user' },

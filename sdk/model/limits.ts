@@ -138,6 +138,10 @@ export const WRANGLER_API_LIMITS = {
   /** wrangler asks for every version of every deployment that it is told of. */
   deploymentsListedMax: 10,
   secretsPerCallMax: 100,
+  dispatchNamespacesMax: 100,
+  dispatchNamespaceCharsMax: 64,
+  /** Of one request that sets routes or custom domains; a function has `routesPerFunctionMax` of both. */
+  triggersPerCallMax: 1_000,
   /** Tries of a change that builds on the newest version, against others that make one. */
   newestVersionAttemptsMax: 8,
 } as const

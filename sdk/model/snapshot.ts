@@ -9,6 +9,8 @@ export interface Snapshot {
   /** Lower case, without port: `<function>.<base-domain>` answers for each function that wants it. */
   readonly baseDomain: string
   readonly functions: readonly SnapshotFunction[]
+  /** Where the agent puts static files (`runtime/pool/asset-site.ts`), absolute. Absent: no version has any. */
+  readonly assetsDirectory?: string
 }
 
 export interface SnapshotFunction {
@@ -22,6 +24,8 @@ export interface SnapshotFunction {
   readonly previewVersionIds: readonly string[]
   /** Others that can be asked for by their id, by the router's inner door: those with a number or an alias, say. */
   readonly pinnedVersionIds?: readonly string[]
+  /** Of those that can be asked for, the ones with static files; whether they are on the disk yet or not. */
+  readonly assetVersionIds?: readonly string[]
   /** In force: the function's over the fleet's. */
   readonly policy: Policy
   readonly limits: Pick<FunctionLimits, 'wallMs' | 'requestBytes' | 'responseBytes'> & {
