@@ -18,6 +18,7 @@ import type { FunctionLimitsCeiling, FunctionLimitsPatch } from '../../sdk/model
 import type { LambdaRecord } from '../../sdk/model/lambda.ts'
 import { DEFAULT_POLICY, type PolicyPatch } from '../../sdk/model/policy.ts'
 import type { FleetSettings, SettingChange } from '../../sdk/model/settings.ts'
+import type { DispatchNamespace, WranglerRecord } from '../../sdk/model/wrangler.ts'
 
 const hex = (digits: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`))
 const versionId = hex(32)
@@ -203,6 +204,37 @@ const lambdaRecord = z.looseObject({
   reservedConcurrency: count.optional(),
 }) satisfies z.ZodType<LambdaRecord>
 
+const wranglerRecord = z.looseObject({
+  tag: z.string(),
+  tags: z.array(z.string()),
+  createdAt: z.string(),
+  modifiedAt: z.string(),
+  settings: z.looseObject({
+    logpush: z.boolean().optional(),
+    observability: z.unknown().optional(),
+    tailConsumers: z.array(z.unknown()).optional(),
+    streamingTailConsumers: z.array(z.unknown()).optional(),
+  }),
+  annotations: z.record(
+    versionId,
+    z.looseObject({
+      message: z.string().optional(),
+      tag: z.string().optional(),
+      alias: z.string().optional(),
+      triggeredBy: z.enum(['upload', 'secret', 'rollback', 'promotion']).optional(),
+      placement: z.unknown().optional(),
+    }),
+  ),
+  customDomains: z.array(z.string()),
+}) satisfies z.ZodType<WranglerRecord>
+
+const dispatchNamespace = z.looseObject({
+  id: z.string().min(1),
+  createdAt: z.string(),
+  modifiedAt: z.string(),
+  functionByScript: z.record(z.string(), functionName),
+}) satisfies z.ZodType<DispatchNamespace>
+
 const functionRecord = z.looseObject({
   name: functionName,
   kind: functionKind,
@@ -222,6 +254,7 @@ const functionRecord = z.looseObject({
   changes: z.array(settingChange).optional(),
   asyncInvoke: z.looseObject({ retriesMax: count.optional(), maxAgeS: count.optional() }).optional(),
   lambda: lambdaRecord.optional(),
+  wrangler: wranglerRecord.optional(),
 }) satisfies z.ZodType<FunctionRecord>
 
 const headDocument = z.looseObject({
@@ -230,6 +263,7 @@ const headDocument = z.looseObject({
   writeId: z.string().min(1),
   functions: z.record(functionName, functionRecord),
   settings: fleetSettings.optional(),
+  dispatchNamespaces: z.record(z.string(), dispatchNamespace).optional(),
 }) satisfies z.ZodType<Head>
 
 /** Throws `data_unusable` that names the object and what is wrong in it. */

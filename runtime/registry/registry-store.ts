@@ -60,6 +60,12 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
         const settings = change(head)
         return settings === undefined || settings === head.settings ? head : { ...head, settings }
       }),
+    swapDispatch: (change) =>
+      heads.swap((head) => {
+        const { functions, dispatchNamespaces } = change(head)
+        if (functions === head.functions && dispatchNamespaces === head.dispatchNamespaces) return head
+        return { ...head, functions, ...(dispatchNamespaces !== undefined && { dispatchNamespaces }) }
+      }),
     onChange: (listener) => heads.onChange(listener),
     hasBlob: async (sha256) => (await blobs.sizeBytes(sha256)) !== undefined,
     blobSizeBytes: (sha256) => blobs.sizeBytes(sha256),

@@ -1,6 +1,8 @@
 import type { AssetFile, Deployment, Head, Version } from '../../sdk/model/function.ts'
 import type { FleetSettings } from '../../sdk/model/settings.ts'
 
+export type DispatchChange = Pick<Head, 'functions' | 'dispatchNamespaces'>
+
 /** The durable record of the fleet, on a bucket. Opened by `openRegistry`. */
 export interface Registry {
   /** The last head this process read or wrote. */
@@ -16,6 +18,8 @@ export interface Registry {
   swap(change: (head: Head) => Head['functions']): Promise<Head>
   /** The same for the fleet's settings: `undefined`, or the same object, is "nothing to do". */
   swapSettings(change: (head: Head) => FleetSettings | undefined): Promise<Head>
+  /** The same for functions and the dispatch namespaces that name them, together. */
+  swapDispatch(change: (head: Head) => DispatchChange): Promise<Head>
   onChange(listener: (head: Head) => void): () => void
 
   hasBlob(sha256: string): Promise<boolean>
