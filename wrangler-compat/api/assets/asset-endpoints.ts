@@ -6,6 +6,7 @@ import { readBody } from '../../../runtime/control/request-body.ts'
 import { isIsolaError } from '../../../sdk/model/errors.ts'
 import { ASSET_UPLOAD_LIMITS } from '../../../sdk/model/limits.ts'
 import { CloudflareError } from '../api-error.ts'
+import { drainBody } from '../drain-body.ts'
 import { param, type ApiCall, type Endpoints } from '../endpoint.ts'
 import { Enveloped } from '../envelope.ts'
 import { parseScriptName } from '../script-name.ts'
@@ -46,8 +47,7 @@ async function beginSession({ ports, request }: ApiCall, owner: AssetOwner): Pro
 /** Many files in one form, each in base64. */
 async function uploadMany(call: ApiCall): Promise<Enveloped> {
   const { request, query } = call
-  const token = checkToken(call)
-  return takeFiles(call, token, async (body, receive) => {
+  return takeFiles(call, async (body, receive) => {
     if (query.get('base64') !== 'true') {
       throw new CloudflareError(
         'malformed',
@@ -62,29 +62,28 @@ async function uploadMany(call: ApiCall): Promise<Enveloped> {
 
 /** One file as it is. */
 async function uploadOne(call: ApiCall): Promise<Enveloped> {
-  const token = checkToken(call)
-  return takeFiles(call, token, (body, receive) => {
+  return takeFiles(call, (body, receive) => {
     const contentType = call.request.headers.get('content-type') ?? undefined
     return receive({ hash: param(call, 'hash'), contentType, isBase64: false, body })
   })
 }
 
 async function takeFiles(
-  { ports, request }: ApiCall,
-  token: AssetToken,
+  call: ApiCall,
   take: (body: AsyncIterable<Uint8Array>, receive: (file: ReceivedFile) => Promise<void>) => Promise<void>,
 ): Promise<Enveloped> {
+  const { ports, request } = call
   const { registry } = ports
   const sessions = assetSessions(registry)
-  const session = await resume(sessions, token)
-  const source = boundedBody(request)
+  const source = (request.body ?? new Blob([]).stream())[Symbol.asyncIterator]()
+  let token: AssetToken
+  let session: AssetSession
   try {
-    // An iterator that the readers cannot close: what they leave is still to be read.
-    await take({ [Symbol.asyncIterator]: () => ({ next: () => source.next() }) }, (file) =>
-      receiveFile({ session, registry, held: sessions.held }, file),
-    )
+    token = checkToken(call)
+    session = await resume(sessions, token)
+    await take(boundedBody(source), (file) => receiveFile({ session, registry, held: sessions.held }, file))
   } finally {
-    await drain(source)
+    await drainBody(source)
   }
   const jwt = (await isAllStored(registry, session))
     ? await completionToken(ports, token.owner, session)
@@ -144,30 +143,20 @@ async function resume(
   }
 }
 
-async function* boundedBody(request: Request): AsyncGenerator<Uint8Array, void, void> {
+/** Without a `return`: what a reader leaves is still read, for the client to hear the answer. */
+function boundedBody(source: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
   let totalBytes = 0
-  const source = (request.body ?? []) as AsyncIterable<Uint8Array>
-  try {
-    for await (const chunk of source) {
-      totalBytes += chunk.byteLength
-      if (totalBytes > ASSET_UPLOAD_LIMITS.bulkRequestBytesMax) break
-      yield chunk
-    }
-  } catch (error) {
-    throw new CloudflareError('malformed', 'the upload ended early: send it again', { cause: error })
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const result = await source.next().catch((error: unknown) => {
+      throw new CloudflareError('malformed', 'the upload ended early: send it again', { cause: error })
+    })
+    if (result.done === true) return result
+    totalBytes += result.value.byteLength
+    if (totalBytes <= ASSET_UPLOAD_LIMITS.bulkRequestBytesMax) return result
+    throw new CloudflareError(
+      'tooLarge',
+      `the request has more than the ${ASSET_UPLOAD_LIMITS.bulkRequestBytesMax} bytes it may have: send the groups of files one by one`,
+    )
   }
-  if (totalBytes <= ASSET_UPLOAD_LIMITS.bulkRequestBytesMax) return
-  throw new CloudflareError(
-    'tooLarge',
-    `the request has more than the ${ASSET_UPLOAD_LIMITS.bulkRequestBytesMax} bytes it may have: send the groups of files one by one`,
-  )
-}
-
-/** A client whose connection ends while it sends would see that instead of the answer. */
-async function drain(source: AsyncGenerator<Uint8Array, void, void>): Promise<void> {
-  try {
-    for await (const _ of source);
-  } catch {
-    // It is refused, or gone, and that has been said.
-  }
+  return { [Symbol.asyncIterator]: () => ({ next }) }
 }
