@@ -8,6 +8,8 @@ export const LOG_MARKS = {
   start: '\u0001',
   console: 'c',
   exception: 'x',
+  /** Not a line: JSON of what the line behind it was given. */
+  values: 'v',
   /** After the id, where the text follows at once; `endJoined` where the formatter put a blank between. */
   end: '\u0002',
   endJoined: '\u0003',

@@ -28,6 +28,8 @@ export interface OutputParser {
 
 export function createOutputParser(options: OutputParserOptions): OutputParser {
   const errors: string[] = []
+  /** Of the line that comes next. */
+  let values: { readonly requestId: string; readonly list: readonly unknown[] | undefined } | undefined
   const receive = (stream: 'stdout' | 'stderr', bytes: Buffer, complete: boolean): void => {
     const text = bytes.toString('utf8').trimEnd()
     if (text === '') return
@@ -40,7 +42,15 @@ export function createOutputParser(options: OutputParserOptions): OutputParser {
       if (thrown === null) return keepError(errors, options.mapStack(record.message))
       return options.onLine(exceptionLine(options, record, '', `${thrown[1]}: ${thrown[2]}`))
     }
-    options.onLine(functionLine(options, record))
+    const { kind, requestId, text: json } = unmarked(record.message)
+    if (kind === LOG_MARKS.values) {
+      values = { requestId, list: parseValues(json, (value) => cleanStack(options, value)) }
+      return
+    }
+    const line = functionLine(options, record)
+    const list = values?.requestId === requestId && kind === LOG_MARKS.console ? values.list : undefined
+    values = undefined
+    options.onLine(list === undefined ? line : { ...line, values: list })
   }
   const streams = {
     stdout: splitLines((line, complete) => receive('stdout', line, complete)),
@@ -137,8 +147,8 @@ function endsInsideEscape(text: string, offset: number): boolean {
 }
 
 function functionLine(options: OutputParserOptions, record: OutputRecord): LogLine {
-  const [head = '', kind, requestId = '', end] = MARKED.exec(record.message) ?? []
-  let text = record.message.slice(head.length)
+  const { kind, requestId, text: marked, end } = unmarked(record.message)
+  let text = marked
   if (end === LOG_MARKS.endJoined && text.startsWith(' ')) text = text.slice(1)
   if (kind === LOG_MARKS.exception) return exceptionLine(options, record, requestId, text)
   // workerd writes `process.stdout` by way of the console, with a blank behind the mark.
@@ -147,8 +157,31 @@ function functionLine(options: OutputParserOptions, record: OutputRecord): LogLi
   return consoleLine(options, isError ? { ...record, level: 'error' } : record, requestId, text.slice(2))
 }
 
+function unmarked(message: string): {
+  readonly kind: string | undefined
+  readonly requestId: string
+  readonly end: string | undefined
+  readonly text: string
+} {
+  const [head = '', kind, requestId = '', end] = MARKED.exec(message) ?? []
+  return { kind, requestId, end, text: message.slice(head.length) }
+}
+
+/** `undefined` for what the guest did not write so. */
+function parseValues(json: string, clean: (stack: string) => string): readonly unknown[] | undefined {
+  try {
+    const list = JSON.parse(json) as unknown
+    if (!Array.isArray(list)) return undefined
+    return list.map((value) =>
+      typeof value === 'string' && value.includes('\n') ? clean(value) : (value as unknown),
+    )
+  } catch {
+    return undefined
+  }
+}
+
 const MARKED = new RegExp(
-  `^${LOG_MARKS.start}([${LOG_MARKS.console}${LOG_MARKS.exception}])([\\w.:-]{0,128})([${LOG_MARKS.end}${LOG_MARKS.endJoined}])`,
+  `^${LOG_MARKS.start}([${LOG_MARKS.console}${LOG_MARKS.exception}${LOG_MARKS.values}])([\\w.:-]{0,128})([${LOG_MARKS.end}${LOG_MARKS.endJoined}])`,
 )
 
 function consoleLine(

@@ -32,9 +32,14 @@ export const SERVICE_HEADERS = {
 
 /**
  * To an instance. `lines`: somebody tails the function, so its log lines carry what was logged as values, too. `events`:
- * the body is a JSON array of trace events for its `tail` handler.
+ * the body is a JSON array of trace events for its `tail` handler; whose they are stands in the header `scripts`.
  */
-export const TAIL_HEADER = { name: 'isola-tail', lines: 'lines', events: 'events' } as const
+export const TAIL_HEADER = {
+  name: 'isola-tail',
+  lines: 'lines',
+  events: 'events',
+  scripts: 'isola-tail-scripts',
+} as const
 
 /** A call of a function of protocol `lambda` by its event instead of by HTTP. */
 export interface Invocation {

@@ -10,7 +10,7 @@
 import { WorkerEntrypoint } from 'cloudflare:workers'
 import { watchCalls } from './__isola_calls.js'
 import { collect, collectEvery, countRequest } from './__isola_memory.js'
-import { logException } from './__isola_prelude.js'
+import { logException, TAILED } from './__isola_prelude.js'
 import { depths, requests } from './__isola_requests.js'
 
 const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect
@@ -19,6 +19,7 @@ const nativeJson = Response.json
 const resolve = Promise.resolve.bind(Promise)
 const bindCall = Function.prototype.bind.bind(Function.prototype.call)
 const then = bindCall(Promise.prototype.then)
+const requestJson = bindCall(Request.prototype.json)
 const endsWith = bindCall(String.prototype.endsWith)
 const getHeader = bindCall(Headers.prototype.get)
 const addMember = bindCall(WeakSet.prototype.add)
@@ -97,6 +98,8 @@ function wrapObject(exported) {
       } else defineProperty(wrapped, key, { get, enumerable: true })
     }
   }
+  if (typeof exported.tail === 'function' && typeof exported.fetch !== 'function')
+    defineProperty(wrapped, 'fetch', { value: guard('fetch', fetchOfNone, exported), enumerable: true })
   return wrapped
 }
 
@@ -107,8 +110,8 @@ function wrapClass(Exported) {
       constructor(ctx, env) {
         watch(ctx)
         const instance = construct(Exported, [ctx, env])
-        if (typeof instance.fetch === 'function') {
-          const value = guard('fetch', instance.fetch, instance, { ctx, env })
+        if (typeof instance.fetch === 'function' || typeof instance.tail === 'function') {
+          const value = guard('fetch', instance.fetch ?? fetchOfNone, instance, { ctx, env })
           defineProperty(instance, 'fetch', { value, configurable: true, writable: true })
         }
         return instance
@@ -131,12 +134,38 @@ function guard(name, handler, self, own) {
     countRequest(getHeader(values[0].headers, 'content-length'))
     watch(ctx)
     const { headers } = values[0]
-    const id = getHeader(headers, 'x-request-id') ?? undefined
+    const tail = getHeader(headers, 'isola-tail')
+    if (tail === 'events') {
+      handler = deliver
+      values = [values[0], self, own === undefined ? [values[1], ctx] : []]
+    }
+    const requestId = getHeader(headers, 'x-request-id') ?? undefined
+    const id = tail === null || requestId === undefined ? requestId : TAILED + requestId
     const depth = getHeader(headers, 'isola-depth')
     if (depth === null) return requests.run(id, answer, handler, self, values, ctx)
-    watchCalls(own === undefined ? values[1] : own.env)
+    if (tail !== 'events') watchCalls(own === undefined ? values[1] : own.env)
     return depths.run(depth, () => requests.run(id, answer, handler, self, values, ctx))
   }
+}
+
+/** Trace events of other functions, for the function's own `tail` handler. No client can send what leads here. */
+async function deliver(request, self, rest) {
+  const { tail } = self
+  if (typeof tail !== 'function') throw new TypeError(`the function has no tail handler: ${TAIL_EXAMPLE}`)
+  const events = await requestJson(request)
+  for (const { event } of events) {
+    // What was sent was redacted before; there is no other.
+    if (event?.request) event.request.getUnredacted = () => event.request
+  }
+  await apply(tail, self, [events, ...rest])
+  return new NativeResponse(null, { status: 204 })
+}
+
+const TAIL_EXAMPLE = 'write "export default { tail(events, env, ctx) { … } }"'
+
+/** Of a function that only has other handlers: trace events come to it by way of fetch. */
+function fetchOfNone() {
+  throw new TypeError(`the function has no fetch handler: ${EXAMPLE}`)
 }
 
 function answer(handler, self, values, ctx) {

@@ -10,10 +10,14 @@
  */
 import { requests } from './__isola_requests.js'
 
-const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect
+const { apply, defineProperty, getOwnPropertyDescriptor, getPrototypeOf } = Reflect
 const bindCall = Function.prototype.bind.bind(Function.prototype.call)
 const cut = bindCall(String.prototype.slice)
 const matches = bindCall(RegExp.prototype.test)
+const { stringify } = JSON
+const { isArray } = Array
+const ObjectPrototype = Object.prototype
+const toText = String
 
 /** An id that cannot be mistaken for a format or a mark. The router makes only such. */
 const ID = /^[\w.:-]{1,128}$/
@@ -23,6 +27,10 @@ const TEXT_MAX = 16_384
 
 const CONSOLE = 'c'
 const EXCEPTION = 'x'
+const VALUES = 'v'
+
+/** In front of the id of a request whose function somebody tails. No id has it. */
+export const TAILED = '+'
 
 const ownConsole = console
 const printError = console.error
@@ -51,8 +59,12 @@ export function logException(thrown) {
 }
 
 function write(print, kind, values) {
-  const id = requests.getStore()
-  const mark = `\x01${kind}${id !== undefined && matches(ID, id) ? id : ''}`
+  const stored = requests.getStore()
+  const isTailed = stored !== undefined && stored[0] === TAILED
+  const id = isTailed ? cut(stored, 1) : stored
+  const shownId = id !== undefined && matches(ID, id) ? id : ''
+  const mark = `\x01${kind}${shownId}`
+  if (isTailed && kind === CONSOLE) writeValues(print, shownId, values)
   for (let index = 0; index < values.length; index += 1) {
     const value = values[index]
     // One unit over the bound tells the host that something was cut. Other values are bounded by the formatter.
@@ -61,4 +73,43 @@ function write(print, kind, values) {
   if (typeof values[0] === 'string') values[0] = `${mark}\x02${values[0]}`
   else values = [`${mark}\x03`, ...values]
   apply(print, ownConsole, values)
+}
+
+/**
+ * In front of the line itself, for who tails the function: one string, so that no formatter touches it. Nothing where it
+ * would say no more than the line does, or is too long.
+ */
+function writeValues(print, id, values) {
+  if (values.length === 1 && typeof values[0] === 'string') return
+  try {
+    let json = ''
+    for (let index = 0; index < values.length; index += 1) {
+      json += `${index === 0 ? '' : ','}${jsonOf(values[index])}`
+      if (json.length > TEXT_MAX) return
+    }
+    apply(print, ownConsole, [`\x01${VALUES}${id}\x02[${json}]`])
+  } catch {
+    // Whatever a getter or a Proxy of the function throws: the line itself says what it can.
+  }
+}
+
+/** Plain data as it is, anything else as text; an error with its stack. */
+function jsonOf(value) {
+  if (value === null || value === undefined) return 'null'
+  if (typeof value === 'number' || typeof value === 'string' || typeof value === 'boolean')
+    return stringify(value)
+  if (typeof value === 'object' && isPlain(value)) {
+    try {
+      return stringify(value) ?? 'null'
+    } catch {
+      return stringify(toText(value))
+    }
+  }
+  return stringify(value instanceof Error ? toText(value.stack) : toText(value))
+}
+
+function isPlain(value) {
+  if (isArray(value)) return true
+  const prototype = getPrototypeOf(value)
+  return prototype === null || prototype === ObjectPrototype
 }
