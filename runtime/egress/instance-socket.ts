@@ -8,6 +8,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import { answerError, asEgressError } from './answer.ts'
+import { assetsVersionNamed, readAssetsCall } from './assets-call.ts'
 import { ConnectionPool } from './connection-pool.ts'
 import { Connections } from './connections.ts'
 import { destinationOf, placeOf, type Destination } from './destination.ts'
@@ -311,6 +312,9 @@ export class InstanceSocket {
   }
 
   #findWay({ kind, request }: Asked, functionName: string): Way {
+    const versionId = assetsVersionNamed(request)
+    if (versionId !== undefined)
+      return { type: 'service', call: readAssetsCall({ kind, request, versionId, functionName }) }
     const service = serviceNamed(request)
     if (service !== undefined) {
       const { scriptFunction } = this.#options.rules()

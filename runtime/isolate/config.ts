@@ -26,13 +26,14 @@ import { limitsInForce } from './limits-in-force.ts'
 import { LOG_MARKS } from './log-marks.ts'
 import { heapMib, MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
 import {
+  ASSETS_SERVICE,
   bindingsBytesMax,
   limitersOf,
   serviceName,
   setBindings,
   setExtensions,
-  withoutLimiterHeaders,
   type BindingOptions,
+  withoutLimiterHeaders,
 } from './worker-bindings.ts'
 
 /** Sockets in an instance's directory: it listens on the first two and connects to the third. */
@@ -74,7 +75,8 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
 
   const called = calledServices(content)
   const limiters = limitersOf(content.bindings)
-  const services = config._initServices(2 + called.length + limiters.length)
+  const hasAssets = content.bindings.some(({ type }) => type === 'assets')
+  const services = config._initServices(2 + called.length + limiters.length + (hasAssets ? 1 : 0))
   const service = services.get(0)
   service.name = 'function'
   setWorker(service._initWorker(), options, modules)
@@ -94,6 +96,13 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     const service = services.get(2 + called.length + index)
     service.name = limiter.name
     limiter.setHttp(initEgress(service, options))
+  }
+  if (hasAssets) {
+    const service = services.get(2 + called.length + limiters.length)
+    service.name = ASSETS_SERVICE
+    const header = initEgress(service, options)._initInjectRequestHeaders(1).get(0)
+    header.name = SERVICE_HEADERS.assetsOf
+    header.value = options.version.id
   }
   setExtensions(config, content.bindings)
 

@@ -78,6 +78,9 @@ function setBinding(target: Worker_Binding, binding: Binding, options: BindingOp
     case 'service':
       target._initService().name = serviceName(binding.functionName)
       return
+    case 'assets':
+      target._initService().name = ASSETS_SERVICE
+      return
     default:
       throw new IsolaError(
         'version_refused',
@@ -85,6 +88,9 @@ function setBinding(target: Worker_Binding, binding: Binding, options: BindingOp
       )
   }
 }
+
+/** The version's own static files. */
+export const ASSETS_SERVICE = 'assets'
 
 export function serviceName(functionName: string): string {
   return `service:${functionName}`

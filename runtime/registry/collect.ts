@@ -4,9 +4,10 @@
  * protects what was just written and is not named yet. The caller keeps swaps and new versions out meanwhile; in a
  * fleet only one node may collect.
  */
+import { parseAssetManifest } from '../../sdk/model/asset-manifest.ts'
 import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { blobsOf, numberedVersionIds, type FunctionRecord, type Head } from '../../sdk/model/function.ts'
-import { BLOB_PREFIX } from './blob-store.ts'
+import { BLOB_PREFIX, type BlobStore } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { DEPLOYMENT_PREFIX, type DeploymentStore } from './deployment-store.ts'
 import { readVersion } from './documents.ts'
@@ -18,6 +19,7 @@ export interface CollectOptions {
   /** What was written after this moment stays. */
   readonly beforeMs: number
   readonly deployments: DeploymentStore
+  readonly blobs: BlobStore
 }
 
 interface Entry {
@@ -42,11 +44,20 @@ export async function collectGarbage(
   const versions = await removeOld(options, VERSION_PREFIX, liveVersionKeys)
 
   const named = new Set<string>()
+  const manifests = new Set<string>()
   for await (const { key } of bucket.list(VERSION_PREFIX)) {
     const object = await bucket.get(key)
     // A damaged version stops the collection here: what it names is not known.
     if (object === undefined) continue
-    for (const { sha256 } of blobsOf(readVersion(key, object.body).content)) named.add(sha256)
+    const { content } = readVersion(key, object.body)
+    for (const { sha256 } of blobsOf(content)) named.add(sha256)
+    if (content.kind === 'worker' && content.assets !== undefined)
+      manifests.add(content.assets.manifest.sha256)
+  }
+  // One that is missing or damaged stops the collection, too. Versions often share them: each is read once.
+  for (const manifest of manifests) {
+    const { files } = parseAssetManifest(await options.blobs.get(manifest))
+    for (const { sha256 } of Object.values(files)) named.add(sha256)
   }
   let blobs = 0
   for await (const { key, modifiedAtMs } of bucket.list(BLOB_PREFIX)) {

@@ -85,6 +85,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
           bucket,
           deployments,
           head: heads.head,
+          blobs,
           beforeMs: now() - graceMs,
         })
         if (removed.blobs > 0) await assets.collect()

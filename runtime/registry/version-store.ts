@@ -1,6 +1,7 @@
 import assert from 'node:assert'
+import { parseAssetManifest } from '../../sdk/model/asset-manifest.ts'
 import { IsolaError } from '../../sdk/model/errors.ts'
-import { blobsOf, type Version } from '../../sdk/model/function.ts'
+import { blobsOf, type BlobRef, type Version } from '../../sdk/model/function.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Bucket } from './bucket.ts'
 import { readVersion, writeDocument } from './documents.ts'
@@ -61,7 +62,15 @@ export function createVersionStore(bucket: Bucket, blobs: BlobStore): VersionSto
 }
 
 async function missingBlobs(version: Version, blobs: BlobStore): Promise<string[]> {
-  const digests = [...new Set(blobsOf(version.content).map(({ sha256 }) => sha256))]
+  const missing = await missingOf(blobsOf(version.content), blobs)
+  const { content } = version
+  if (missing.length > 0 || content.kind !== 'worker' || content.assets === undefined) return missing
+  const { files } = parseAssetManifest(await blobs.get(content.assets.manifest.sha256))
+  return missingOf(Object.values(files), blobs)
+}
+
+async function missingOf(refs: readonly BlobRef[], blobs: BlobStore): Promise<string[]> {
+  const digests = [...new Set(refs.map(({ sha256 }) => sha256))]
   const sizes = await inTurns(digests, (sha256) => blobs.sizeBytes(sha256))
   return digests.filter((_, index) => sizes[index] === undefined)
 }
@@ -69,7 +78,7 @@ async function missingBlobs(version: Version, blobs: BlobStore): Promise<string[
 function blobsMissing(version: Version, missing: readonly string[]): IsolaError {
   return new IsolaError(
     'blob_missing',
-    `${missing.length} of ${blobsOf(version.content).length} blobs of "${version.functionName}" are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
+    `${missing.length} blobs of "${version.functionName}" are not uploaded (first: ${missing[0]}): upload them (PUT /v1/blobs/<sha256>), then try again`,
     { details: { missing } },
   )
 }
