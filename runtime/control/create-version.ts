@@ -4,6 +4,7 @@ import { CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 import { versionId } from '../registry/version-id.ts'
 import { checkAssetFiles } from './check-assets.ts'
 import { checkBlobs, checkServices, checkVersion } from './check-version.ts'
+import { checkNamespaces } from './dispatch-namespaces.ts'
 import { findFunction } from './find-function.ts'
 import { checkVersionLimits } from './function-limits.ts'
 import { untilLive } from './go-live.ts'
@@ -51,6 +52,7 @@ export async function startVersion(
   const content = checkVersion(request)
   checkVersionLimits(ports.registry.head, content.limits)
   checkServices(ports.registry.head, functionName, content)
+  checkNamespaces(ports.registry.head, content)
   await checkBlobs(ports.registry, content)
   await checkAssetFiles(ports.registry, content)
   const version: Version = {

@@ -1,3 +1,4 @@
+import { withoutFunction } from './dispatch-namespaces.ts'
 import { findFunction } from './find-function.ts'
 import { untilLive } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
@@ -7,10 +8,9 @@ export async function deleteFunction(
   ports: ControlPorts,
   functionName: string,
 ): Promise<{ readonly generation: number }> {
-  const head = await ports.registry.swap((head) => {
+  const head = await ports.registry.swapDispatch((head) => {
     findFunction(head, functionName)
-    const { [functionName]: _deleted, ...others } = head.functions
-    return others
+    return withoutFunction(head, functionName)
   })
   await untilLive(ports, head)
   return { generation: head.generation }

@@ -60,6 +60,21 @@ export function egressLimitsOf(head: Head): EgressRules['limits'] {
   return limits
 }
 
+/** Scripts of dispatch namespaces, as far as their functions are there. */
+export function dispatchOf({
+  functions,
+  dispatchNamespaces = {},
+}: Head): NonNullable<EgressRules['dispatch']> {
+  return Object.fromEntries(
+    Object.entries(dispatchNamespaces).map(([name, { functionByScript }]) => [
+      name,
+      Object.fromEntries(
+        Object.entries(functionByScript).filter(([, functionName]) => Object.hasOwn(functions, functionName)),
+      ),
+    ]),
+  )
+}
+
 /** Of all versions alike: what a version asks for itself is CPU and memory only. */
 function limitsOf(head: Head, record: FunctionRecord): ReturnType<typeof mergeFunctionLimits> {
   return mergeFunctionLimits(

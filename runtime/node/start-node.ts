@@ -35,7 +35,7 @@ import { ownAddresses, parseAddress, urlHost, type Address } from './node-addres
 import { nodeBudget } from './node-budget.ts'
 import { killIfThere } from './process-link.ts'
 import { RouterHold } from './router-hold.ts'
-import { egressLimitsOf, originsOf, snapshotOf } from './snapshot.ts'
+import { dispatchOf, egressLimitsOf, originsOf, snapshotOf } from './snapshot.ts'
 import { describeNode } from './status.ts'
 import { Supervisor } from './supervisor.ts'
 
@@ -151,6 +151,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       ownAddresses: ownAddresses(),
       origins: originsOf(head),
       limits: egressLimitsOf(head),
+      dispatch: dispatchOf(head),
     })
   setRules(registry.head)
   const secrets = openSecretBox(join(data.path, 'fleet.key'))
@@ -171,6 +172,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     budget,
     allowEgress: options.allowEgress,
     ownAddresses: ownAddresses(),
+    openSecret: (secret) => secrets.open(secret),
     log,
     onEvent,
   })
