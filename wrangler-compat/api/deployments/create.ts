@@ -56,7 +56,7 @@ async function checkSecrets(
   const main = record.deployment.shares.toSorted((a, b) => b.percent - a.percent)[0]
   if (target === undefined || another !== undefined || main === undefined) return
   const current = await ports.registry.getVersion(record.name, main.versionId)
-  if (current === undefined || current.id === target.id || target.createdAt >= current.createdAt) return
+  if (current === undefined || !isOlder(record, target, current)) return
   const before = secretsOf(current)
   const after = secretsOf(target)
   const names = [...new Set([...before.keys(), ...after.keys()])].filter(
@@ -67,6 +67,16 @@ async function checkSecrets(
     'secretsChanged',
     `secrets were changed since that version was made, and it has its own: ${names.slice(0, 10).join(', ')}. Deploy it with "wrangler rollback", which asks for this, or set the secrets again afterwards`,
   )
+}
+
+/** By what was uploaded last; of those that are not recent any more, by when they were made. */
+function isOlder({ recentVersionIds }: FunctionRecord, version: Version, than: Version): boolean {
+  const place = ({ id }: Version): number => {
+    const index = recentVersionIds.indexOf(id)
+    return index === -1 ? Number.POSITIVE_INFINITY : index
+  }
+  if (place(version) !== place(than)) return place(version) > place(than)
+  return version.createdAt < than.createdAt
 }
 
 function secretsOf({ content }: Version): ReadonlyMap<string, string> {

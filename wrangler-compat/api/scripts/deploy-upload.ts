@@ -40,7 +40,8 @@ export async function deployUpload(
             : checked
         const annotated = withAnnotations(begun, versionId, uploadAnnotations(metadata))
         const next = withWrangler(annotated, ({ settings, tags }) => ({
-          settings: { ...settings, ...settingsOf(metadata) },
+          // As by the other path, where wrangler turns off what its configuration does not have.
+          settings: { ...settings, observability: { enabled: false }, ...settingsOf(metadata) },
           tags: metadata.tags ?? tags,
         }))
         return amend?.(next, versionId) ?? next
