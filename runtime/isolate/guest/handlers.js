@@ -135,16 +135,15 @@ function guard(name, handler, self, own) {
     watch(ctx)
     const { headers } = values[0]
     const tail = getHeader(headers, 'isola-tail')
-    if (tail === 'events') {
-      handler = deliver
-      values = [values[0], self, own === undefined ? [values[1], ctx] : []]
-    }
+    const isDelivery = tail === 'events'
+    const run = isDelivery ? deliver : handler
+    const given = isDelivery ? [values[0], self, own === undefined ? [values[1], ctx] : []] : values
     const requestId = getHeader(headers, 'x-request-id') ?? undefined
     const id = tail === null || requestId === undefined ? requestId : TAILED + requestId
     const depth = getHeader(headers, 'isola-depth')
-    if (depth === null) return requests.run(id, answer, handler, self, values, ctx)
-    if (tail !== 'events') watchCalls(own === undefined ? values[1] : own.env)
-    return depths.run(depth, () => requests.run(id, answer, handler, self, values, ctx))
+    if (depth === null) return requests.run(id, answer, run, self, given, ctx)
+    watchCalls(own === undefined ? values[1] : own.env)
+    return depths.run(depth, () => requests.run(id, answer, run, self, given, ctx))
   }
 }
 
