@@ -11,6 +11,15 @@ import { workerEndpoints } from './scripts/worker.ts'
 import { secretEndpoints } from './secrets/secrets.ts'
 import { createVersionEndpoints } from './versions/create.ts'
 import { readVersionEndpoints } from './versions/read.ts'
+import { absentProductEndpoints } from './absent-products.ts'
+import { domainEndpoints } from './domains.ts'
+import { identityEndpoints } from './identity.ts'
+import { routeEndpoints } from './routes.ts'
+import { scheduleEndpoints } from './schedules.ts'
+import { subdomainEndpoints } from './subdomain.ts'
+import { zoneEndpoints } from './zones.ts'
+import { dispatchNamespaceEndpoints } from './dispatch/namespaces.ts'
+import { dispatchScriptEndpoints } from './dispatch/scripts.ts'
 
 /** Everything wrangler's API answers; each table stands in the file of its subject. */
 export const ENDPOINTS: readonly Endpoints[] = [
@@ -26,4 +35,13 @@ export const ENDPOINTS: readonly Endpoints[] = [
   createDeploymentEndpoints,
   readDeploymentEndpoints,
   assetEndpoints,
+  absentProductEndpoints,
+  domainEndpoints,
+  identityEndpoints,
+  routeEndpoints,
+  scheduleEndpoints,
+  subdomainEndpoints,
+  zoneEndpoints,
+  dispatchNamespaceEndpoints,
+  dispatchScriptEndpoints,
 ]
