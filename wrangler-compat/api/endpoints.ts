@@ -20,6 +20,7 @@ import { subdomainEndpoints } from './subdomain.ts'
 import { zoneEndpoints } from './zones.ts'
 import { dispatchNamespaceEndpoints } from './dispatch/namespaces.ts'
 import { dispatchScriptEndpoints } from './dispatch/scripts.ts'
+import { tailEndpoints } from './tails.ts'
 
 /** Everything wrangler's API answers; each table stands in the file of its subject. */
 export const ENDPOINTS: readonly Endpoints[] = [
@@ -44,4 +45,5 @@ export const ENDPOINTS: readonly Endpoints[] = [
   zoneEndpoints,
   dispatchNamespaceEndpoints,
   dispatchScriptEndpoints,
+  tailEndpoints,
 ]
