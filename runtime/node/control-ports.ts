@@ -1,5 +1,6 @@
 import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { AccessKeys, ControlPorts, ImagePort } from '../control/ports.ts'
+import type { AssetFiles } from './asset-files.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { LogStore } from './log-store.ts'
 import type { RouterHold } from './router-hold.ts'
@@ -7,10 +8,14 @@ import type { NodeStatus } from '../../sdk/model/node-status.ts'
 import type { Supervisor } from './supervisor.ts'
 
 /** What the control operations see of this node. */
-export interface ControlParts extends Pick<ControlPorts, 'usage' | 'metrics' | 'invoker' | 'asyncEvents'> {
+export interface ControlParts extends Pick<
+  ControlPorts,
+  'usage' | 'metrics' | 'invoker' | 'asyncEvents' | 'secrets'
+> {
   readonly images: ImagePort
   readonly keys: AccessKeys
   readonly registry: Registry
+  readonly assets: Pick<AssetFiles, 'prepare'>
   readonly baseDomain: string
   readonly supervisor: Supervisor
   readonly router: RouterHold
@@ -19,13 +24,16 @@ export interface ControlParts extends Pick<ControlPorts, 'usage' | 'metrics' | '
 }
 
 export function controlPorts(parts: ControlParts): ControlPorts & { readonly keys: AccessKeys } {
-  const { registry, baseDomain, supervisor, router, logs, images, keys } = parts
+  const { registry, assets, baseDomain, supervisor, router, logs, images, keys } = parts
   return {
     registry,
     baseDomain,
     httpPort: () => router.httpPort,
     trialStart: async (version) => {
       const beganMs = performance.now()
+      await assets.prepare(version)
+      // Nothing but static files.
+      if (version.content.kind === 'worker' && version.content.mainModule === '') return { trialMs: 0 }
       try {
         await supervisor.trialStart(version)
       } catch (error) {
@@ -44,6 +52,7 @@ export function controlPorts(parts: ControlParts): ControlPorts & { readonly key
     logs,
     images,
     keys,
+    ...(parts.secrets && { secrets: parts.secrets }),
     ...(parts.invoker && { invoker: parts.invoker }),
     ...(parts.asyncEvents && { asyncEvents: parts.asyncEvents }),
   }

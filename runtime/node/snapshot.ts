@@ -7,14 +7,21 @@ import {
 import { mergePolicy } from '../../sdk/model/policy.ts'
 import type { Snapshot } from '../../sdk/model/snapshot.ts'
 import type { EgressRules } from '../pool/wire.ts'
+import type { AssetFiles } from './asset-files.ts'
 
 /** What the router needs of a head: policy and limits as they are in force. */
-export function snapshotOf(head: Head, baseDomain: string): Snapshot {
+export function snapshotOf(
+  head: Head,
+  baseDomain: string,
+  assets?: Pick<AssetFiles, 'directory' | 'versionIdsOf'>,
+): Snapshot {
   return {
     generation: head.generation,
     baseDomain,
+    ...(assets && { assetsDirectory: assets.directory }),
     functions: Object.values(head.functions).map((record) => {
       const { wallMs, requestBytes, responseBytes } = limitsOf(head, record)
+      const assetVersionIds = assets?.versionIdsOf(record) ?? []
       return {
         name: record.name,
         kind: record.kind,
@@ -23,6 +30,7 @@ export function snapshotOf(head: Head, baseDomain: string): Snapshot {
         baseDomainHost: record.baseDomainHost,
         previewVersionIds: record.previewHosts ? record.recentVersionIds : [],
         pinnedVersionIds: numberedVersionIds(record),
+        ...(assetVersionIds.length > 0 && { assetVersionIds }),
         policy: mergePolicy(head.settings?.policy, record.policy),
         limits: {
           wallMs,

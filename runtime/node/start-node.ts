@@ -24,6 +24,7 @@ import type { Registry } from '../registry/registry.ts'
 import { createControlApi } from '../control/api.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 import { openAccounting } from './node-accounting.ts'
+import { AssetFiles } from './asset-files.ts'
 import { ArrivalHistory } from './arrival-history.ts'
 import { controlPorts } from './control-ports.ts'
 import { listenForControl } from './control-server.ts'
@@ -34,10 +35,13 @@ import { LogStore } from './log-store.ts'
 import { ownAddresses, parseAddress, urlHost, type Address } from './node-address.ts'
 import { nodeBudget } from './node-budget.ts'
 import { killIfThere } from './process-link.ts'
+import { Publisher } from './publisher.ts'
 import { RouterHold } from './router-hold.ts'
 import { dispatchOf, egressLimitsOf, originsOf, snapshotOf } from './snapshot.ts'
 import { describeNode } from './status.ts'
 import { Supervisor } from './supervisor.ts'
+import { openTails } from './tail/open-tails.ts'
+import { TAIL_PATH } from './tail/tail-hub.ts'
 
 /**
  * One node. The agent (this process) records, decides and supervises; the router and the egress proxy are processes of
@@ -120,10 +124,17 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const server = await listenForControl(control)
   undo.push(() => server.close())
   const logs = new LogStore(data.logsPath, onEvent)
+  const tails = openTails({
+    runPath: data.runPath,
+    instances: () => supervisor.instances,
+    setTailed: (functionNames) => router.setTailed(functionNames),
+    log: (line) => log(line),
+  })
+  undo.push(() => tails.end())
   let logLimitOf = logBytesOf(registry.head)
   const limitedLogs = limitLogs({
     limitBytesOf: (functionName) => logLimitOf(functionName),
-    write: (line) => logs.append(line),
+    write: (line) => logs.append(tails.pass(line)),
   })
   const { log } = limitedLogs
   const accounting = await openAccounting({
@@ -200,6 +211,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     port: http.port,
     supervisor,
     onLog: log,
+    onTailed: (requests, untold) => tails.onTailed(requests, untold),
     onMetrics: (metrics) => accounting.onRouter(metrics),
     onLoad: (instances, versions) => {
       egress.onLoad(instances)
@@ -218,16 +230,23 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   await egress.link.start()
   undo.push(() => egress.link.kill())
   history.start()
-  const publish = (head: Head): void => {
+  const assets = new AssetFiles({ directory: join(data.path, 'assets'), registry, onEvent })
+  const publisher = new Publisher({
+    assets,
+    publish: (head) => router.publish(snapshotOf(head, options.baseDomain, assets)),
+  })
+  undo.push(() => publisher.close())
+  const publish = (head: Head): Promise<void> => {
     setRules(head)
     logLimitOf = logBytesOf(head)
     supervisor.applyHead(head)
-    router.publish(snapshotOf(head, options.baseDomain))
+    tails.applyHead(head)
+    return publisher.put(head)
   }
-  publish(registry.head)
+  await publish(registry.head)
   await router.start()
   undo.push(() => router.link.kill())
-  registry.onChange(publish)
+  registry.onChange((head) => void publish(head))
 
   const invoker = createInvoker({ socketPath: join(data.runPath, INNER_DOOR_SOCKET) })
   const events = await openEvents(options, { data, registry, invoker })
@@ -250,6 +269,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     })
   const ports = controlPorts({
     registry,
+    assets,
     baseDomain: options.baseDomain,
     supervisor,
     router,
@@ -260,6 +280,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     images: containers.images,
     invoker,
     asyncEvents: events,
+    secrets,
     keys: await openAccessKeys(join(data.path, 'keys.json')),
   })
   const lambdaApi = createLambdaApi({
@@ -274,7 +295,9 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     accountId: ACCOUNT_ID,
     token: data.token,
     secrets,
+    tails,
   })
+  server.upgradeBelow(TAIL_PATH, (request, socket, head) => tails.upgrade(request, socket, head))
   const controlApi = createControlApi(ports, { token: data.token })
   server.serve({
     fetch: (request) => {
@@ -288,7 +311,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const collector = setInterval(() => {
     registry
       .collect({ graceMs: COLLECT_GRACE_MS })
-      .then(() => containers.collect())
+      .then(() => Promise.all([containers.collect(), assets.collect(registry.head)]))
       .catch((error: unknown) => onEvent(`collection failed: ${String(error)}`))
   }, COLLECT_EVERY_MS)
 
@@ -296,6 +319,8 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   let stopping: Promise<void> | undefined
   const stop = async (): Promise<void> => {
     clearInterval(collector)
+    tails.end()
+    publisher.close()
     await server.close()
     await events.close()
     invoker.close()
