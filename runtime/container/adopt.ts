@@ -7,11 +7,13 @@ import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { CONTAINER_LABELS } from './container-labels.ts'
 import { followOutput } from './container-output.ts'
+import type { LambdaEnvironment } from '../lambda/wire.ts'
 import type { ContainerInspection, ContainerSummary } from './engine.ts'
 import { DATA_FOLDER, openHome, removeDirectory, RUN_FOLDER } from './home.ts'
 import { createInstance, instanceLine, type ContainerInstance } from './instance.ts'
 import { ownerOf } from './body.ts'
 import type { ContainerParts } from './parts.ts'
+import { withSecrets } from './lambda-function.ts'
 import { readRecord, type ContainerRecord } from './record.ts'
 import { adoptContainer } from './running-container.ts'
 import { holdSandbox, type SandboxBlank } from './sandbox-blank.ts'
@@ -44,7 +46,7 @@ export async function adoptInstances(parts: ContainerParts, known: ReadonlySet<s
       else found.push(candidate)
     }),
   )
-  const environments = found.flatMap(({ record }) => record.environment ?? [])
+  const environments = found.flatMap(({ record }) => environmentFrom(parts, record) ?? [])
   const readyIds = await parts.lambda.resume(environments)
   const taken = found.filter(({ record }) => record.environment === undefined || readyIds.has(record.id))
   const lost = found.filter((candidate) => !taken.includes(candidate))
@@ -92,6 +94,18 @@ async function findRemains(parts: ContainerParts, known: ReadonlySet<string>): P
 }
 
 /** Undefined where it, or its sandbox, does not run any more. */
+/** Undefined also where its secrets cannot be opened any more: the Lambda process could not serve it. */
+function environmentFrom(
+  parts: ContainerParts,
+  { environment, version }: ContainerRecord,
+): LambdaEnvironment | undefined {
+  try {
+    return environment && withSecrets(environment, version, parts)
+  } catch {
+    return undefined
+  }
+}
+
 async function lookAt(parts: ContainerParts, record: ContainerRecord): Promise<Found | undefined> {
   const inspection = await parts.tools.engine.inspectContainer(record.containerId)
   if (inspection === undefined || inspection.pid === 0) return undefined

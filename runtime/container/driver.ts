@@ -48,6 +48,7 @@ export interface ContainerDriverOptions {
   readonly dataDirectory: string
   /** Bytes of a blob by its digest. Throws `blob_missing`. */
   loadBlob(sha256: string): Promise<Uint8Array>
+  readonly openSecret?: ContainerParts['openSecret']
   readonly log: LogSink
   /** Removed with the driver; absent where the node has none. */
   readonly egressNetwork?: Pick<EgressNetwork, 'remove'>

@@ -24,6 +24,12 @@ export interface ContainerParts {
   readonly log: LogSink
   /** Bytes of a blob by its digest. Throws `blob_missing`. */
   loadBlob(sha256: string): Promise<Uint8Array>
+  /** Opens a version's secrets for the environment of an instance, and at no other time. Absent: there is no key. */
+  readonly openSecret?: (secret: {
+    readonly functionName: string
+    readonly name: string
+    readonly sealed: string
+  }) => string
   readonly isolationName: string
   readonly runDirectory: string
   readonly dataDirectory: string

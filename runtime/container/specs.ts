@@ -84,8 +84,8 @@ export function imageSpec(
   },
 ): ContainerSpec {
   const { version, limits, image, home, handler, sandbox } = options
-  const { source, bindings } = version.content
-  const own = environmentOf(bindings)
+  const { source } = version.content
+  const own = environmentOf(version, parts)
   const { entryPoint, command, workingDirectory } = source.type === 'image' ? source : {}
   return containerSpec({
     ...instanceOptions(parts, options),

@@ -10,7 +10,7 @@ import { lateWords, ownerOf, type StartingBody, type StartRequest } from './body
 import { followOutput } from './container-output.ts'
 import { environmentEnd, reportExit } from './exit-report.ts'
 import { createInstance, instanceLine, type ContainerInstance } from './instance.ts'
-import { lambdaFunctionOf } from './lambda-function.ts'
+import { lambdaFunctionOf, withoutSecrets } from './lambda-function.ts'
 import type { ContainerParts } from './parts.ts'
 import { writeRecord } from './record.ts'
 import { startInSandbox } from './start-in-sandbox.ts'
@@ -141,7 +141,7 @@ function takeUp(
     version,
     startedAtMs,
     limits,
-    ...(environment !== undefined && { environment }),
+    ...(environment !== undefined && { environment: withoutSecrets(environment, version) }),
   })
   return createInstance(parts, { body, version, limits, startedAtMs })
 }

@@ -29,12 +29,14 @@ import {
   missingBlobsRequestSchema,
   patchRequestSchema,
   pullRequestSchema,
+  putSecretRequestSchema,
   removeRouteRequestSchema,
   rollbackRequestSchema,
   settingsRequestSchema,
   trafficRequestSchema,
   versionRequestSchema,
 } from './schema.ts'
+import { keepSecrets, listSecrets, setSecret } from './secrets.ts'
 import { readActor, type ChangeRequest } from './setting-change.ts'
 import { getSettings, setSettings } from './settings.ts'
 import { setTraffic } from './traffic.ts'
@@ -130,11 +132,30 @@ function endpoints(
     '/v1/functions/:name/versions': {
       GET: async (_, name) => ({ versions: await listVersions(ports, name) }),
       POST: async (context, name) =>
-        createVersion(ports, name, await readJson(context.req.raw, versionRequestSchema)),
+        createVersion(
+          ports,
+          name,
+          await keepSecrets(ports, name, await readJson(context.req.raw, versionRequestSchema)),
+        ),
     },
     '/v1/functions/:name/deploy': {
       POST: async (context, name) =>
-        deploy(ports, name, await readJson(context.req.raw, deployRequestSchema)),
+        deploy(
+          ports,
+          name,
+          await keepSecrets(ports, name, await readJson(context.req.raw, deployRequestSchema)),
+        ),
+    },
+    '/v1/functions/:name/secrets': {
+      GET: async (_, name) => ({ secrets: await listSecrets(ports, name) }),
+    },
+    '/v1/functions/:name/secrets/:secret': {
+      PUT: async (context, functionName) => {
+        const { text } = await readJson(context.req.raw, putSecretRequestSchema)
+        return setSecret(ports, { functionName, name: context.req.param('secret') ?? '', text })
+      },
+      DELETE: (context, functionName) =>
+        setSecret(ports, { functionName, name: context.req.param('secret') ?? '', text: undefined }),
     },
     '/v1/functions/:name/traffic': {
       POST: async (context, name) =>

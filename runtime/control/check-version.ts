@@ -7,9 +7,7 @@ import { BUNDLE_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import {
   blobsOf,
   DEFAULT_CONTAINER_SETTINGS,
-  parseFunctionName,
   servicesOf,
-  type Binding,
   type ContainerContent,
   type Head,
   type VersionContent,
@@ -22,13 +20,14 @@ import type {
   WorkerVersionRequest,
 } from '../../sdk/model/control.ts'
 import { inTurns } from '../registry/in-turns.ts'
+import { checkBindings } from './check-bindings.ts'
 import { checkAssetsConfig } from './check-assets.ts'
 import { checkContainerSettings, checkContainerSource, checkEnvironmentNames } from './check-container.ts'
 import type { Registry } from '../registry/registry.ts'
 
 /** The content of the version asked for, in its one normal form. Throws `invalid_argument`, `bundle_too_large`. */
 export function checkVersion(request: VersionRequest): VersionContent {
-  checkBindings(request.bindings)
+  checkBindings(request)
   return request.kind === 'worker' ? checkWorker(request) : checkContainer(request)
 }
 
@@ -145,11 +144,12 @@ function checkModules(request: WorkerVersionRequest): void {
     )
   }
   if (request.format === 'service-worker' && main.kind === 'cjs') return
-  if (main.kind !== 'esm') {
-    refuse(
-      `main module "${mainModule}" is of kind "${main.kind}": it must be an "esm" module with a default export`,
-    )
-  }
+  if (main.kind === 'esm' || (main.kind === 'cjs' && request.format === 'service-worker')) return
+  const needed =
+    request.format === 'service-worker'
+      ? 'code that registers listeners, of kind "cjs" or "esm"'
+      : 'an "esm" module with a default export'
+  refuse(`main module "${mainModule}" is of kind "${main.kind}": it must be ${needed}`)
 }
 
 function tooLarge(what: string): never {
@@ -173,40 +173,6 @@ function moduleNameProblem(name: string): string | undefined {
     if (segment === '' || segment === '.' || segment === '..') return `has the segment "${segment}"`
   }
   return undefined
-}
-
-const BINDING_NAME = /^[A-Za-z_$][A-Za-z0-9_$.-]{0,127}$/
-const RESERVED_BINDING = /^(?:__proto__|constructor|prototype|__isola.*)$/i
-
-function checkBindings(bindings: readonly Binding[]): void {
-  if (bindings.length > BUNDLE_LIMITS.bindingsCountMax) {
-    refuse(
-      `${bindings.length} bindings are more than the ${BUNDLE_LIMITS.bindingsCountMax} a version may have`,
-    )
-  }
-  const names = new Set<string>()
-  for (const binding of bindings) {
-    const { name } = binding
-    if (!BINDING_NAME.test(name)) {
-      refuse(
-        `binding name ${JSON.stringify(name.slice(0, 100))} is not usable: begin with a letter, "_" or "$", and go on with these, digits, "." and "-", 128 at most`,
-      )
-    }
-    if (RESERVED_BINDING.test(name)) refuse(`binding name "${name}" is reserved: choose another`)
-    if (names.has(name)) refuse(`binding "${name}" is there twice: give each its own name`)
-    names.add(name)
-    if (binding.type === 'service') {
-      parseFunctionName(binding.functionName)
-      continue
-    }
-    if (binding.type !== 'text' && binding.type !== 'json') continue
-    const sizeBytes = Buffer.byteLength(binding.type === 'text' ? binding.text : JSON.stringify(binding.json))
-    if (sizeBytes > BUNDLE_LIMITS.varBytesMax) {
-      refuse(
-        `binding "${name}" has ${sizeBytes} bytes, more than the ${BUNDLE_LIMITS.varBytesMax} a variable may have: put it into a module`,
-      )
-    }
-  }
 }
 
 function checkCompatibility(request: WorkerVersionRequest): void {

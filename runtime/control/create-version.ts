@@ -61,6 +61,7 @@ export async function startVersion(
     content,
     createdAt: new Date().toISOString(),
     message: request.message ?? '',
+    ...(request.kind === 'worker' && request.tag !== undefined && { tag: request.tag }),
   }
   const { trialMs } = await ports.trialStart(version)
   return { version, trialMs }

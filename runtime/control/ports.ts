@@ -7,6 +7,7 @@ import type { Version } from '../../sdk/model/function.ts'
 import type { AsyncEvents } from '../async/async-events.ts'
 import type { Invoker } from '../pool/inner-door.ts'
 import type { Registry } from '../registry/registry.ts'
+import type { SecretBox } from '../registry/secret-box.ts'
 
 /** What the operations need of the node they run on. Implemented by runtime/node. */
 export interface ControlPorts {
@@ -38,6 +39,8 @@ export interface ControlPorts {
   readonly invoker?: Invoker
   /** Absent: the node keeps no events. */
   readonly asyncEvents?: AsyncEvents
+  /** Closes secrets of functions. Absent: the node has no key for them. */
+  readonly secrets?: Pick<SecretBox, 'seal'>
   /** Absent: the node has no Lambda API. */
   readonly keys?: AccessKeys
 }

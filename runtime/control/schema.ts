@@ -9,12 +9,13 @@ import {
   CONTAINER_RUNTIMES,
   type Binding,
   type StaticAssets,
-  type VariableBinding,
+  type EnvironmentBinding,
 } from '../../sdk/model/function.ts'
 import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
 const message = z.string().max(CONTROL_LIMITS.messageCharsMax).optional()
+const tag = z.string().max(CONTROL_LIMITS.messageCharsMax).optional()
 
 const moduleRef = z.strictObject({
   name: z.string(),
@@ -28,6 +29,8 @@ const variables = [
   z.strictObject({ type: z.literal('json'), name: z.string(), json: z.json() }),
 ] as const
 
+const secret = z.strictObject({ type: z.literal('secret'), name: z.string(), sealed: z.string() })
+
 const binding = z.discriminatedUnion('type', [
   ...variables,
   z.strictObject({
@@ -37,7 +40,7 @@ const binding = z.discriminatedUnion('type', [
     entrypoint: z.string().optional(),
     props: z.unknown().optional(),
   }),
-  z.strictObject({ type: z.literal('secret'), name: z.string(), sealed: z.string() }),
+  secret,
   z.strictObject({ type: z.literal('version-metadata'), name: z.string() }),
   z.strictObject({
     type: z.literal('rate-limit'),
@@ -51,10 +54,10 @@ const binding = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('module'), name: z.string(), module: z.string() }),
 ]) satisfies z.ZodType<Binding>
 
-const variable = z.discriminatedUnion('type', variables, {
+const variable = z.discriminatedUnion('type', [...variables, secret], {
   error:
-    'a container function has variables only ("text" and "json"): call another function over HTTP by its host',
-}) satisfies z.ZodType<VariableBinding>
+    'a container function has variables only ("text", "json" and "secret"): call another function over HTTP by its host',
+}) satisfies z.ZodType<EnvironmentBinding>
 
 const limits = z.strictObject({ cpuMs: z.number().optional(), memoryMib: z.number().optional() }).optional()
 
@@ -82,6 +85,7 @@ const workerFields = {
   compatibilityFlags: z.array(z.string()).max(CONTROL_LIMITS.compatibilityFlagsMax).default([]),
   limits,
   message,
+  tag,
 }
 
 const words = z.array(z.string().max(4_096)).max(100).optional()
@@ -145,6 +149,8 @@ export const trafficRequestSchema = z.strictObject({
 }) satisfies z.ZodType<TrafficRequest>
 
 export const rollbackRequestSchema = z.strictObject({ versionId: z.string().optional(), message })
+
+export const putSecretRequestSchema = z.strictObject({ text: z.string() })
 
 export const addRouteRequestSchema = z.strictObject({ pattern: z.string(), origin: z.string().optional() })
 

@@ -68,10 +68,11 @@ export function describeFunction(
   description: Description,
 ): FunctionConfiguration {
   const { name, qualifier, version, content, lambda, change } = description
-  const variables = content.bindings.map((binding) => [
-    binding.name,
-    binding.type === 'text' ? binding.text : JSON.stringify(binding.json),
-  ])
+  // Secrets are no variables of that API: nobody is told them.
+  const variables = content.bindings.flatMap((binding) => {
+    if (binding.type === 'secret') return []
+    return [[binding.name, binding.type === 'text' ? binding.text : JSON.stringify(binding.json)]]
+  })
   return {
     FunctionName: name,
     FunctionArn: functionArn(call, name, qualifier),

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { ContainerVersionRequest } from '../../sdk/model/control.ts'
 import type {
   VariableBinding,
+  EnvironmentBinding,
   ContainerContent,
   ContainerRuntime,
   ContainerSource,
@@ -58,7 +59,10 @@ export function changedContent(
   return {
     ...before,
     source: changedSource(before.source, fields, code),
-    bindings: Environment === undefined ? before.bindings : readEnvironment(Environment.Variables ?? {}),
+    bindings:
+      Environment === undefined
+        ? before.bindings
+        : withSecretsOf(before, readEnvironment(Environment.Variables ?? {})),
     limits: { ...before.limits, ...(MemorySize !== undefined && { memoryMib: MemorySize }) },
     settings: {
       ...before.settings,
@@ -66,6 +70,15 @@ export function changedContent(
       ...(EphemeralStorage && { ephemeralStorageMib: EphemeralStorage.Size }),
     },
   }
+}
+
+/** A secret stays until it is deleted, or a variable takes its name. */
+function withSecretsOf(
+  { bindings }: ContainerContent,
+  variables: readonly VariableBinding[],
+): readonly EnvironmentBinding[] {
+  const names = new Set(variables.map(({ name }) => name))
+  return [...variables, ...bindings.filter(({ type, name }) => type === 'secret' && !names.has(name))]
 }
 
 /** The image, once it is there. */

@@ -7,6 +7,7 @@ import { createContainerDriver } from '../container/driver.ts'
 import { createEgressNetwork } from '../container/egress-network.ts'
 import { createEngine } from '../container/engine-client.ts'
 import { createImageStore, type ImageStore } from '../container/image-store.ts'
+import type { ContainerParts } from '../container/parts.ts'
 import { createRuntimeImages } from '../container/runtime-images.ts'
 import { createSandboxMaker } from '../container/sandbox-maker.ts'
 import type { InstanceDriver } from '../pool/driver.ts'
@@ -36,6 +37,7 @@ export interface ContainerHostOptions {
   readonly budget: NodeBudget
   readonly allowEgress: readonly string[]
   readonly ownAddresses: readonly string[]
+  readonly openSecret: ContainerParts['openSecret']
   log(line: LogLine): void
   onEvent(line: string): void
 }
@@ -70,6 +72,7 @@ export async function openContainerHost(options: ContainerHostOptions): Promise<
     runDirectory: data.runPath,
     dataDirectory: data.path,
     loadBlob: (sha256) => registry.getBlob(sha256),
+    openSecret: options.openSecret,
     log,
     egressNetwork,
     budget,

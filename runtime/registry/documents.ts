@@ -37,7 +37,8 @@ const variables = [
   z.looseObject({ type: z.literal('text'), name: z.string().min(1), text: z.string() }),
   z.looseObject({ type: z.literal('json'), name: z.string().min(1), json: z.unknown() }),
 ] as const
-const variable = z.discriminatedUnion('type', variables)
+const secret = z.looseObject({ type: z.literal('secret'), name: z.string().min(1), sealed: z.string() })
+const variable = z.discriminatedUnion('type', [...variables, secret])
 const binding = z.discriminatedUnion('type', [
   ...variables,
   z.looseObject({
@@ -47,7 +48,7 @@ const binding = z.discriminatedUnion('type', [
     entrypoint: z.string().optional(),
     props: z.unknown().optional(),
   }),
-  z.looseObject({ type: z.literal('secret'), name: z.string().min(1), sealed: z.string() }),
+  secret,
   z.looseObject({ type: z.literal('version-metadata'), name: z.string().min(1) }),
   z.looseObject({
     type: z.literal('rate-limit'),
@@ -69,6 +70,7 @@ const versionLimits = z.looseObject({
 const workerContent = z.looseObject({
   kind: z.literal('worker'),
   mainModule: z.string(),
+  format: z.enum(['module', 'service-worker']).optional(),
   modules: z.array(moduleRef),
   bindings: z.array(binding),
   compatibilityDate: z.string(),

@@ -14,6 +14,9 @@
  *   POST   /v1/functions/:name/deploy    DeployRequest      → DeployResult      version + 100 % + routes, one swap
  *   POST   /v1/functions/:name/traffic   TrafficRequest     → DeployResult
  *   POST   /v1/functions/:name/rollback  {versionId?}       → DeployResult
+ *   GET    /v1/functions/:name/secrets                       → {secrets: {name}[]}   of the newest version
+ *   PUT    /v1/functions/:name/secrets/:secret {text}        → DeployResult           a version with it, in service
+ *   DELETE /v1/functions/:name/secrets/:secret               → DeployResult
  *   GET    /v1/routes                               → {routes: RouteEntry[]}
  *   PUT    /v1/functions/:name/routes    {pattern, origin?} → {generation}
  *   DELETE /v1/functions/:name/routes    {pattern}          → {generation}
@@ -47,7 +50,7 @@ import type {
   Deployment,
   FunctionRoute,
   StaticAssets,
-  VariableBinding,
+  EnvironmentBinding,
   VersionContent,
   VersionLimits,
   WorkerContent,
@@ -81,6 +84,8 @@ export interface WorkerVersionRequest {
   /** Absent fields are the fleet's, or `DEFAULT_FUNCTION_LIMITS`. */
   readonly limits?: Partial<VersionLimits>
   readonly message?: string
+  /** For its version metadata. Not part of what the version is. */
+  readonly tag?: string
 }
 
 /** What is absent of `settings` is `DEFAULT_CONTAINER_SETTINGS`. */
@@ -88,7 +93,7 @@ export interface ContainerVersionRequest {
   readonly kind: 'container'
   readonly protocol: ContainerProtocol
   readonly source: ContainerSource
-  readonly bindings: readonly VariableBinding[]
+  readonly bindings: readonly EnvironmentBinding[]
   readonly limits?: Partial<VersionLimits>
   readonly settings?: Partial<ContainerSettings>
   readonly message?: string

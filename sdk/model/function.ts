@@ -41,6 +41,9 @@ export interface SecretBinding {
   readonly sealed: string
 }
 
+/** What a container function finds in its environment. */
+export type EnvironmentBinding = VariableBinding | SecretBinding
+
 /** `{id, tag, timestamp}` of the version itself. */
 export interface VersionMetadataBinding {
   readonly type: 'version-metadata'
@@ -136,13 +139,13 @@ export interface AssetsConfig {
   readonly headers?: string
 }
 
-/** Runs in a container. Its bindings are environment variables: `text` as it is, `json` as JSON. */
+/** Runs in a container. Its bindings are environment variables: `text` and `secret` as they are, `json` as JSON. */
 export interface ContainerContent {
   readonly kind: 'container'
   /** `lambda`: events by AWS's Runtime API. `http`: it listens on `$PORT`. */
   readonly protocol: ContainerProtocol
   readonly source: ContainerSource
-  readonly bindings: readonly VariableBinding[]
+  readonly bindings: readonly EnvironmentBinding[]
   readonly limits: Partial<VersionLimits>
   readonly settings: ContainerSettings
 }
