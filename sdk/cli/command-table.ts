@@ -17,6 +17,7 @@ import { trafficCommand } from './commands/traffic.ts'
 import { upCommand } from './commands/up.ts'
 import { usageCommand } from './commands/usage.ts'
 import { versionsCommand } from './commands/versions.ts'
+import { wranglerEnvCommand } from './commands/wrangler-env.ts'
 
 /** In the order a newcomer meets them. What is heavy to load (the bundler, the node) each loads when it runs. */
 export const COMMANDS: readonly Command[] = [
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   statusCommand,
   usageCommand,
   keysCommand,
+  wranglerEnvCommand,
   deleteCommand,
   doctorCommand,
 ]
