@@ -131,7 +131,9 @@ export async function startTestRouter(options: TestRouterOptions = {}): Promise<
     async apply(functions = [hello(options.policy)], generation = ++FRESH_GENERATION.value) {
       const { agent } = router
       const before = agent.messages.length
-      agent.send({ type: 'snapshot', snapshot: { generation, baseDomain: 'localhost', functions } })
+      const assetsDirectory = join(directory, 'assets')
+      const snapshot = { generation, baseDomain: 'localhost', assetsDirectory, functions }
+      agent.send({ type: 'snapshot', snapshot })
       await agent.heard(
         'applied',
         (message) => message.generation === generation && agent.messages.indexOf(message, before) !== -1,
