@@ -12,8 +12,8 @@ import { wholeList } from './envelope.ts'
 import { domainPattern } from './domains.ts'
 import { findScript, withWrangler, wranglerRecord } from './script-record.ts'
 
-/** Zones are made up from host names, so what is said of one has no effect. */
-const routeSchema = z.object({ pattern: z.string(), zone_id: z.unknown(), zone_name: z.unknown() })
+/** Zones are made up from host names, so what is said of one (`zone_id`, `zone_name`) has no effect. */
+const routeSchema = z.object({ pattern: z.string() })
 const routesSchema = z.array(routeSchema).max(WRANGLER_API_LIMITS.triggersPerCallMax)
 
 export const routeEndpoints: Endpoints = {
