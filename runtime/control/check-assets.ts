@@ -16,7 +16,7 @@ export function checkAssetsConfig({ manifest, config }: StaticAssets, mainModule
   if (mainModule === '' && normal.runWorkerFirst !== undefined) {
     throw new IsolaError(
       'invalid_argument',
-      '"run_worker_first" is set, and there is no code to run: remove it, or add a main module',
+      'paths go to the code first, and there is no code to run: serve static files only, or add a main module',
     )
   }
   const { sha256, sizeBytes } = manifest

@@ -1,4 +1,9 @@
-import type { WorkerConfig } from '../config/function-config.ts'
+import { join } from 'node:path'
+import type { BuildOptions, BundleResult } from '../../bundler/build-options.ts'
+import type { AssetsToUpload } from '../client/upload-blobs.ts'
+import type { AssetsSource, WorkerConfig } from '../config/function-config.ts'
+import { isFileSync } from '../config/read-document.ts'
+import { normalAssetsConfig } from '../model/asset-manifest.ts'
 import { IsolaError } from '../model/errors.ts'
 import type { Bundle } from '../model/bundle.ts'
 import { type CommandContext, type Flag, JSON_FLAG } from './command.ts'
@@ -24,10 +29,16 @@ export const SOURCE_FLAGS: Readonly<Record<string, Flag>> = {
 
 export interface BuiltFunction {
   readonly config: WorkerConfig
+  /** Without modules where all are static files. */
   readonly bundle: Bundle
+  readonly assets?: BuiltAssets
   /** Files whose change makes the bundle out of date, the configuration among them. */
   readonly watchedFiles: readonly string[]
   readonly warnings: readonly string[]
+}
+
+export interface BuiltAssets extends AssetsToUpload {
+  readonly watchedFiles: readonly string[]
 }
 
 /** What the command names, which must be a worker function. */
@@ -45,11 +56,50 @@ export async function buildWorker(config: WorkerConfig): Promise<BuiltFunction> 
     import('../../bundler/bundle.ts'),
     import('../../bundler/diagnostic.ts'),
   ])
-  const built = await bundle(config.build)
+  const built = config.build.main === '' ? await buildNothing(config.build) : await bundle(config.build)
+  // After the build, which may make them.
+  const assets = config.assets && (await readAssets(config.assets))
   return {
     config,
     bundle: built.bundle,
-    watchedFiles: [...(config.file === undefined ? [] : [config.file]), ...built.watchedFiles],
+    ...(assets !== undefined && { assets }),
+    watchedFiles: [
+      ...(config.file === undefined ? [] : [config.file]),
+      ...built.watchedFiles,
+      ...(assets?.watchedFiles ?? []),
+    ],
     warnings: [...config.warnings, ...built.warnings.map(formatDiagnostic)],
+  }
+}
+
+/** Of a function that is static files alone. */
+async function buildNothing({ customBuild, projectDirectory }: BuildOptions): Promise<BundleResult> {
+  if (customBuild !== undefined) {
+    const { runCustomBuild } = await import('../../bundler/custom-build.ts')
+    await runCustomBuild(customBuild, projectDirectory)
+  }
+  const { digestModules } = await import('../../bundler/digest.ts')
+  return {
+    bundle: { mainModule: '', modules: [], digest: digestModules([]) },
+    warnings: [],
+    watchedFiles: [],
+  }
+}
+
+async function readAssets({ directory, config }: AssetsSource): Promise<BuiltAssets> {
+  const { readAssetDirectory, readAssetFile } = await import('../../bundler/asset-directory.ts')
+  const { files, rules } = await readAssetDirectory(directory)
+  return {
+    files,
+    read(path) {
+      const file = files.get(path)
+      if (file === undefined) throw new Error(`${path} is none of the static files`)
+      return readAssetFile(path, file)
+    },
+    config: normalAssetsConfig({ ...config, ...rules }),
+    watchedFiles: [
+      ...[...files.values()].map(({ source }) => source),
+      ...['_headers', '_redirects', '.assetsignore'].map((name) => join(directory, name)).filter(isFileSync),
+    ],
   }
 }

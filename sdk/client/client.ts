@@ -26,7 +26,7 @@ import { createSend, parseControlUrl, readJson, readText, type Call, type NodeAd
 import { imageCalls, type ImageCalls } from './images.ts'
 import { invoke, type InvokeRequest, type InvokeResult } from './invoke.ts'
 import { readJsonLines } from './json-lines.ts'
-import { uploadBlobs, type UploadOptions } from './upload-blobs.ts'
+import { uploadAssets, uploadBlobs, type AssetsToUpload, type UploadOptions } from './upload-blobs.ts'
 
 /**
  * The control API of one node, typed. Every method throws what the node refuses with, by the same code and with the
@@ -93,9 +93,9 @@ export interface ControlClient extends ImageCalls {
 }
 
 /** What a bundle does not say about its deploy. */
-export type DeployBundleOptions = Omit<WorkerVersionRequest, 'mainModule' | 'modules'> &
+export type DeployBundleOptions = Omit<WorkerVersionRequest, 'mainModule' | 'modules' | 'assets'> &
   Hosting &
-  UploadOptions
+  UploadOptions & { readonly assets?: AssetsToUpload }
 
 interface LogOptions {
   /** Lines from before now. @default 100 */
@@ -124,10 +124,14 @@ export function createClient(address: NodeAddress): ControlClient {
     uploadBlobs: upload,
     createVersion: (name, request) => json('POST', ['functions', name, 'versions'], request),
     deploy: (name, request) => json('POST', ['functions', name, 'deploy'], request),
-    async deployBundle(name, bundle, { onProgress, ...fields }) {
+    async deployBundle(name, bundle, { onProgress, assets, ...fields }) {
       const attempt = async (): Promise<DeployResult> => {
-        const modules = await upload(bundle.modules, onProgress && { onProgress })
-        return client.deploy(name, { ...fields, mainModule: bundle.mainModule, modules })
+        const progress = onProgress && { onProgress }
+        const modules = await upload(bundle.modules, progress)
+        const { mainModule } = bundle
+        if (assets === undefined) return client.deploy(name, { ...fields, mainModule, modules })
+        const uploaded = await uploadAssets({ send, controlUrl, assets, ...progress })
+        return client.deploy(name, { ...fields, mainModule, modules, assets: uploaded })
       }
       try {
         return await attempt()

@@ -1,5 +1,6 @@
 import type { BuildOptions } from '../../bundler/build-options.ts'
 import type {
+  AssetsConfig,
   Binding,
   ContainerProtocol,
   ContainerRuntime,
@@ -26,10 +27,20 @@ interface CommonConfig {
 
 export interface WorkerConfig extends CommonConfig {
   readonly kind: 'worker'
+  /** Its `main` is empty where there is no code and all are static files. */
   readonly build: BuildOptions
+  readonly assets?: AssetsSource
   readonly bindings: readonly Binding[]
   readonly compatibilityDate: string
   readonly compatibilityFlags: readonly string[]
+}
+
+/** Static files of a worker function. `_headers` and `_redirects` are read with them. */
+export interface AssetsSource {
+  /** Absolute. */
+  readonly directory: string
+  /** Without what is the default anyway. */
+  readonly config: AssetsConfig
 }
 
 export interface ContainerConfig extends CommonConfig {

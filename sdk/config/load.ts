@@ -77,15 +77,17 @@ export async function loadIsolaConfig(options: LoadOptions): Promise<FunctionCon
   const { sourceField } = source
   if (sourceField === 'main') {
     const compatibilityDate = options.compatibilityDate ?? fields.compatibilityDate
-    const main = fields.main ?? ''
-    const worker = readWorker(chosen, { document, projectDirectory, main, compatibilityDate })
+    const { main } = fields
+    const given = { document, projectDirectory, main, compatibilityDate, variables: bindings }
+    const worker = readWorker(chosen, given)
     problems.push(...worker.problems)
     if (problems.length > 0) throw problemsError(problems, document)
     return {
       kind: 'worker',
       ...common(worker.warnings),
       build: worker.build,
-      bindings: [...bindings, ...worker.services],
+      ...(worker.assets !== undefined && { assets: worker.assets }),
+      bindings: worker.bindings,
       compatibilityDate: worker.build.compatibilityDate,
       compatibilityFlags: worker.build.compatibilityFlags,
     }

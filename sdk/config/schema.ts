@@ -59,6 +59,34 @@ const worker = {
     .meta({
       description: `CPU milliseconds an instance may burn without answering, 1 to ${INSTANCE_LIMITS.cpuMsMax}. Default: the fleet's.`,
     }),
+  assets: z
+    .strictObject({
+      directory: z.string().optional().meta({ description: 'Of the static files, relative to this file.' }),
+      binding: z
+        .string()
+        .min(1)
+        .optional()
+        .meta({ description: 'env.<binding>.fetch() serves them to the code.' }),
+      htmlHandling: z
+        .enum(['auto-trailing-slash', 'force-trailing-slash', 'drop-trailing-slash', 'none'])
+        .optional()
+        .meta({ description: 'Which path a page has. Default: auto-trailing-slash.' }),
+      notFoundHandling: z
+        .enum(['single-page-application', '404-page', 'none'])
+        .optional()
+        .meta({ description: 'What a path without a file is answered with. Default: none.' }),
+      runWorkerFirst: z
+        .union([z.boolean(), z.array(z.string())])
+        .optional()
+        .meta({
+          description:
+            'Paths that go to the code first: all, or rules such as "/api/*" and "!/api/docs/*". Default: false.',
+        }),
+    })
+    .meta({
+      description:
+        'Static files that are served in front of a worker function, or, without "main", instead of one.',
+    }),
   noBundle: z.boolean().meta({ description: 'Send the files as they are.', default: false }),
   rules: z
     .array(
@@ -250,6 +278,7 @@ export const CONFIG_SHAPE: ShapeRules<typeof configSchema> = {
     if (field === 'dockerfile')
       return 'give the path of a Dockerfile, or true for "Dockerfile" beside this file'
     if (field === 'timeout') return 'give a time with its unit, e.g. "30s", or a number of milliseconds'
+    if (path.includes('runWorkerFirst')) return 'give true, false or an array of rules'
     return 'give a string or an object with "pattern"'
   },
   unknownWords: (key: string, path: ConfigPath) => {

@@ -28,10 +28,12 @@ export function readSourceField({ fields, pathOf }: ChosenFields<ConfigFields>):
   const problems: Problem[] = []
   const warnings: { path: ConfigPath; message: string }[] = []
   const given = SOURCE_FIELDS.filter((field) => fields[field] !== undefined)
-  const [sourceField, other] = given
+  const [named, other] = given
+  // Static files alone are a worker function without code.
+  const sourceField = named ?? (fields.assets === undefined ? undefined : 'main')
   if (sourceField === undefined) {
     const message =
-      'nothing says what runs: add "main" (a worker function), or "handler" and "runtime", "dockerfile" or "image" (a container function)'
+      'nothing says what runs: add "main" (a worker function), "assets" (static files), or "handler" and "runtime", "dockerfile" or "image" (a container function)'
     return { sourceField, problems: [{ code: 'config_invalid', path: [], message }], warnings }
   }
   if (other !== undefined) {

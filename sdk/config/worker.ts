@@ -2,16 +2,19 @@ import { resolve } from 'node:path'
 import type { BuildOptions } from '../../bundler/build-options.ts'
 import type { Binding } from '../model/function.ts'
 import { parseFunctionName } from '../model/function.ts'
+import { readAssets } from './assets.ts'
 import { checkCompatibilityDate } from './compatibility-date.ts'
 import type { ConfigDocument, ConfigPath } from './document.ts'
 import type { ChosenFields } from './environment.ts'
+import type { AssetsSource } from './function-config.ts'
 import type { Problem } from './problem.ts'
 import { isFileSync } from './read-document.ts'
 import type { ConfigFields } from './schema.ts'
 
 interface ReadWorker {
   readonly build: BuildOptions
-  readonly services: readonly Binding[]
+  readonly assets: AssetsSource | undefined
+  readonly bindings: readonly Binding[]
   readonly problems: readonly Problem[]
   readonly warnings: readonly { readonly path: ConfigPath; readonly message: string }[]
 }
@@ -22,18 +25,20 @@ export function readWorker(
   given: {
     readonly document: ConfigDocument
     readonly projectDirectory: string
-    readonly main: string
+    /** Absent: all are static files. */
+    readonly main: string | undefined
     readonly compatibilityDate: string | undefined
+    readonly variables: readonly Binding[]
   },
 ): ReadWorker {
-  const { document, projectDirectory, main, compatibilityDate } = given
+  const { document, projectDirectory, main, compatibilityDate, variables } = given
   const problems: Problem[] = []
   const warnings: { path: ConfigPath; message: string }[] = []
   const refuse = (path: ConfigPath, message: string): void => {
     problems.push({ code: 'config_invalid', path, message })
   }
-  const absolute = resolve(projectDirectory, main)
-  if (!isFileSync(absolute)) {
+  const absolute = main === undefined ? undefined : resolve(projectDirectory, main)
+  if (absolute !== undefined && !isFileSync(absolute)) {
     refuse(
       pathOf('main'),
       `"main" is ${JSON.stringify(main)}, but ${absolute} is not a file: correct the path`,
@@ -49,7 +54,7 @@ export function readWorker(
   }
   const build: BuildOptions = {
     projectDirectory,
-    main,
+    main: main ?? '',
     compatibilityDate: compatibilityDate ?? '',
     compatibilityFlags: fields.compatibilityFlags ?? [],
     ...(fields.noBundle !== undefined && { noBundle: fields.noBundle }),
@@ -63,7 +68,44 @@ export function readWorker(
     ...(fields.define !== undefined && { define: fields.define }),
     ...(fields.alias !== undefined && { alias: fields.alias }),
   }
-  return { build, services: readServices(fields, pathOf('services'), refuse), problems, warnings }
+  const bindings = [...variables, ...readServices(fields, pathOf('services'), refuse)]
+  const hasCode = main !== undefined
+  if (fields.assets === undefined) return { build, assets: undefined, bindings, problems, warnings }
+  const {
+    directory: assetsDirectory,
+    binding,
+    htmlHandling,
+    notFoundHandling,
+    runWorkerFirst,
+  } = fields.assets
+  const files = readAssets({
+    directory: assetsDirectory,
+    binding,
+    config: {
+      ...(htmlHandling !== undefined && { htmlHandling }),
+      ...(notFoundHandling !== undefined && { notFoundHandling }),
+      ...(runWorkerFirst !== undefined && { runWorkerFirst }),
+    },
+    path: pathOf('assets'),
+    runFirstField: 'runWorkerFirst',
+    projectDirectory,
+    hasCode,
+    isBuilt: false,
+    otherBindings: bindings,
+  })
+  problems.push(...files.problems)
+  if (!hasCode && bindings.length > 0) {
+    const message =
+      'variables and services have no effect: there is no "main", and static files have no bindings'
+    warnings.push({ path: pathOf(fields.vars === undefined ? 'services' : 'vars'), message })
+  }
+  return {
+    build,
+    assets: files.assets,
+    bindings: hasCode ? [...bindings, ...files.bindings] : [],
+    problems,
+    warnings,
+  }
 }
 
 function readServices(

@@ -78,7 +78,7 @@ export function normalAssetsConfig(config: AssetsConfig): AssetsConfig {
   }
 }
 
-/** Why a configuration is not usable, with its values; each names the field as wrangler writes it. */
+/** Why a configuration is not usable, with its values. */
 export function assetsConfigProblems({
   runWorkerFirst,
   redirects,
@@ -88,18 +88,18 @@ export function assetsConfigProblems({
   const rules = typeof runWorkerFirst === 'object' ? runWorkerFirst : []
   if (rules.length > ASSET_UPLOAD_LIMITS.workerFirstRulesMax) {
     problems.push(
-      `"run_worker_first" has ${rules.length} rules, more than the ${ASSET_UPLOAD_LIMITS.workerFirstRulesMax} it may have: use "*"`,
+      `${rules.length} rules of paths that go to the code first are more than the ${ASSET_UPLOAD_LIMITS.workerFirstRulesMax} there may be: use "*"`,
     )
   }
   for (const rule of rules) {
     const isUsable = /^!?\//.test(rule) && rule.length <= ASSET_UPLOAD_LIMITS.workerFirstRuleCharsMax
     if (isUsable) continue
     problems.push(
-      `the rule ${JSON.stringify(rule.slice(0, 120))} of "run_worker_first" is not usable: begin it with "/" or "!/", ${ASSET_UPLOAD_LIMITS.workerFirstRuleCharsMax} characters at most`,
+      `the rule ${JSON.stringify(rule.slice(0, 120))} of paths that go to the code first is not usable: begin it with "/" or "!/", ${ASSET_UPLOAD_LIMITS.workerFirstRuleCharsMax} characters at most`,
     )
   }
   if (rules.length > 0 && rules.every((rule) => rule.startsWith('!'))) {
-    problems.push('"run_worker_first" has only rules with "!": add one without, such as "/*"')
+    problems.push('of paths that go to the code first there are only rules with "!": add one without, such as "/*"')
   }
   for (const [name, text] of Object.entries({ _redirects: redirects, _headers: headers })) {
     if (text === undefined || Buffer.byteLength(text) <= ASSET_UPLOAD_LIMITS.rulesFileBytesMax) continue

@@ -9,6 +9,8 @@ import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
 import { formatWarning, howToGive, problemsError, showField, type Problem } from '../../sdk/config/problem.ts'
 import { readRoutes } from './routes.ts'
+import { readStaticFiles } from './assets.ts'
+import type { AssetsSource } from '../../sdk/config/function-config.ts'
 import { readServices } from './services.ts'
 import { CONFIG_SHAPE } from './schema.ts'
 import { checkSupport } from './support.ts'
@@ -35,7 +37,9 @@ export interface LoadedConfig {
   readonly file?: string
   readonly projectDirectory: string
   readonly functionName: string
+  /** Its `main` is empty where there is no code and all are static files. */
   readonly build: BuildOptions
+  readonly assets?: AssetsSource
   readonly bindings: readonly Binding[]
   readonly compatibilityDate: string
   readonly compatibilityFlags: readonly string[]
@@ -69,13 +73,18 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   if (dateProblem !== undefined) {
     problems.push({ code: 'config_invalid', path: pathOf('compatibility_date'), message: dateProblem })
   }
-  const main = options.main === undefined ? fields.main : resolve(options.directory, options.main)
-  problems.push(...checkMain(main, { projectDirectory, chosen, document }))
+  const given = options.main === undefined ? fields.main : resolve(options.directory, options.main)
+  const hasCode = given !== undefined || fields.assets === undefined
+  const main = hasCode ? given : ''
+  if (hasCode) problems.push(...checkMain(main, { projectDirectory, chosen, document }))
   const variables = readVariables(fields.vars, pathOf('vars'))
   const services = readServices(chosen)
+  const otherBindings = [...variables.bindings, ...services.bindings]
+  const assets = readStaticFiles(chosen, { projectDirectory, hasCode, otherBindings })
   const routes = readRoutes(chosen)
   const support = checkSupport(fields, pathOf)
-  problems.push(...variables.problems, ...services.problems, ...routes.problems, ...support.problems)
+  problems.push(...variables.problems, ...services.problems, ...assets.problems)
+  problems.push(...routes.problems, ...support.problems)
   if (problems.length > 0 || name === undefined || main === undefined || compatibilityDate === undefined) {
     throw problemsError(problems, document)
   }
@@ -85,13 +94,20 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const ignored = (read?.ignored ?? []).map(
     (file) => `${file} is not read, because ${document?.fileName} comes first: remove one of them`,
   )
-  const located = [...chosen.warnings, ...routes.warnings, ...support.warnings, ...build.warnings]
+  const located = [
+    ...chosen.warnings,
+    ...routes.warnings,
+    ...support.warnings,
+    ...assets.warnings,
+    ...build.warnings,
+  ]
   return {
     ...(document !== undefined && { file: document.file }),
     projectDirectory,
     functionName: name,
     build: build.options,
-    bindings: [...variables.bindings, ...services.bindings],
+    ...(assets.assets !== undefined && { assets: assets.assets }),
+    bindings: hasCode ? [...otherBindings, ...assets.bindings] : [],
     compatibilityDate,
     compatibilityFlags: fields.compatibility_flags ?? [],
     limits: fields.limits?.cpu_ms === undefined ? {} : { cpuMs: fields.limits.cpu_ms },

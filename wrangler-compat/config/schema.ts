@@ -34,6 +34,19 @@ const service = z.strictObject({
   remote: z.boolean().optional(),
 })
 
+const assets = z.strictObject({
+  directory: z.string().optional().describe('Of the static files, relative to this file.'),
+  binding: z.string().min(1).optional().describe('`env.<binding>.fetch()` serves them to the code.'),
+  html_handling: z
+    .enum(['auto-trailing-slash', 'force-trailing-slash', 'drop-trailing-slash', 'none'])
+    .optional(),
+  not_found_handling: z.enum(['single-page-application', '404-page', 'none']).optional(),
+  run_worker_first: z
+    .union([z.boolean(), z.array(z.string())])
+    .optional()
+    .describe('Paths that go to the code first: all, or rules such as "/api/*" and "!/api/docs/*".'),
+})
+
 /** Fields that a named environment takes from the top level where it has none of its own. */
 const inheritable = {
   name: z.string().describe('Name of the function: becomes a host name.'),
@@ -65,7 +78,7 @@ const inheritable = {
     watch_dir: z.union([z.string(), z.array(z.string())]).optional(),
   }),
   account_id: unread,
-  assets: unread,
+  assets: assets.describe('Static files that are served in front of the code, or instead of it.'),
   cache: unread,
   compliance_region: unread,
   first_party_worker: unread,
@@ -179,5 +192,7 @@ export const CONFIG_SHAPE: ShapeRules<typeof configSchema> = {
   unionWords: (path) =>
     path.includes('watch_dir')
       ? 'give a string or an array of strings'
-      : 'give a string or an object with "pattern"',
+      : path.includes('run_worker_first')
+        ? 'give true, false or an array of rules'
+        : 'give a string or an object with "pattern"',
 }

@@ -21,10 +21,6 @@ const UNSUPPORTED: Partial<Record<Unread, { readonly what: string; readonly inst
     instead: 'write with console.log and read `isola logs`',
   },
   artifacts: { what: 'artifacts' },
-  assets: {
-    what: 'static assets',
-    instead: 'import the files as text or data modules, or put the function in front of a site',
-  },
   browser: { what: 'browser rendering' },
   cloudchamber: { what: 'Cloudchamber' },
   containers: { what: 'containers behind Durable Objects' },

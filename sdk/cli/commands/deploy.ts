@@ -1,5 +1,5 @@
 import type { Bundle } from '../../model/bundle.ts'
-import { type BuiltFunction, buildWorker, SOURCE_FLAGS } from '../build-function.ts'
+import { type BuiltAssets, type BuiltFunction, buildWorker, SOURCE_FLAGS } from '../build-function.ts'
 import { type Command, type CommandContext, type CommandResult, NODE_FLAGS } from '../command.ts'
 import { deployContainer } from '../deploy-container.ts'
 import { formatDeployResult } from '../deploy-result.ts'
@@ -74,13 +74,13 @@ function checkImageFlags({ flags }: CommandContext): void {
 
 async function deploy(
   context: CommandContext,
-  { bundle, config, warnings }: BuiltFunction,
+  { bundle, assets, config, warnings }: BuiltFunction,
 ): Promise<CommandResult> {
   const { output } = context
   const client = await connectToNode(context)
   const message = context.flags.text('message')
   output.progress(
-    `${config.functionName}: ${bundle.modules.length} modules, ${formatBytes(bundleBytes(bundle))}`,
+    `${config.functionName}: ${bundle.modules.length} modules, ${formatBytes(bundleBytes(bundle))}${assetsText(assets)}`,
   )
   let shownAtMs = performance.now()
   const result = await client.deployBundle(config.functionName, bundle, {
@@ -92,6 +92,7 @@ async function deploy(
     routes: config.routes,
     baseDomainHost: config.baseDomainHost,
     previewHosts: config.previewHosts,
+    ...(assets !== undefined && { assets }),
     ...(message !== undefined && { message }),
     onProgress({ sentBytes, totalBytes }) {
       if (performance.now() - shownAtMs < PROGRESS_EVERY_MS) return
@@ -102,7 +103,7 @@ async function deploy(
   return { document: { ...result, warnings }, text: formatDeployResult(result) }
 }
 
-function describe({ bundle, config, warnings }: BuiltFunction): CommandResult {
+function describe({ bundle, assets, config, warnings }: BuiltFunction): CommandResult {
   const modules = bundle.modules.map(({ name, kind, body }) => ({ name, kind, sizeBytes: body.byteLength }))
   return {
     document: {
@@ -113,17 +114,33 @@ function describe({ bundle, config, warnings }: BuiltFunction): CommandResult {
       bindings: config.bindings,
       compatibilityDate: config.compatibilityDate,
       compatibilityFlags: config.compatibilityFlags,
+      ...(assets !== undefined && { assets: describeAssets(assets) }),
       routes: config.routes,
       warnings,
     },
     text: [
-      `${config.functionName}: bundle ${bundle.digest.slice(0, 16)}, nothing was sent`,
+      `${config.functionName}: bundle ${bundle.digest.slice(0, 16)}${assetsText(assets)}, nothing was sent`,
       formatTable(
         ['MODULE', 'KIND', 'SIZE'],
         modules.map((module) => [module.name, module.kind, formatBytes(module.sizeBytes)]),
       ),
     ].join('\n'),
   }
+}
+
+function describeAssets({ files, config }: BuiltAssets): object {
+  const listed = [...files].map(([path, { sizeBytes, contentType }]) => ({
+    path,
+    sizeBytes,
+    ...(contentType !== undefined && { contentType }),
+  }))
+  return { files: listed, config }
+}
+
+function assetsText(assets: BuiltAssets | undefined): string {
+  if (assets === undefined) return ''
+  const bytes = [...assets.files.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  return `, ${assets.files.size} static files, ${formatBytes(bytes)}`
 }
 
 function bundleBytes(bundle: Bundle): number {
