@@ -341,7 +341,10 @@ describe('an upload is refused, and nothing of the fleet is changed,', () => {
 
   test('with the message and frames of a version that does not start', async () => {
     place.node.trialStart = async () => {
-      const cause = new IsolaError('start_failed', 'ReferenceError: x is not defined\n    at index.js:5:3')
+      const cause = new IsolaError(
+        'start_failed',
+        'function "shop" did not start: ReferenceError: x is not defined\n    at index.js:5:3',
+      )
       throw new IsolaError('version_refused', `the version does not start: ${cause.message}`, { cause })
     }
     await refused(uploadForm({}), {

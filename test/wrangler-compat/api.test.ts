@@ -37,6 +37,16 @@ describe('a request', () => {
     }
   })
 
+  test('that asks who a wrong token is gets another code, because wrangler asks after each of the first', async () => {
+    const headers = { authorization: 'Bearer wrong' }
+    for (const path of ['/user', '/user/tokens/verify', '/memberships?page=1', '/accounts?page=1']) {
+      expect(await place.call('GET', path, undefined, { headers })).toMatchObject({
+        status: 401,
+        errors: [{ code: 9109, message: expect.stringContaining('isola wrangler-env') }],
+      })
+    }
+  })
+
   test('to another account than the one there is, is an authentication error that names it', async () => {
     expect(await get('/accounts/0123456789abcdef/workers/scripts')).toMatchObject({
       status: 403,

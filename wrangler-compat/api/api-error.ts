@@ -8,6 +8,8 @@ import { ERRORS, isIsolaError, type ErrorCode } from '../../sdk/model/errors.ts'
 /** Number and status of each, by what it says. */
 export const CLOUDFLARE_ERRORS = {
   authentication: { code: 10000, status: 401 },
+  /** Of calls that ask who one is: wrangler makes them after every `authentication`, and would go round in a circle. */
+  unknownToken: { code: 9109, status: 401 },
   /** Another account than the node's. */
   forbidden: { code: 10000, status: 403 },
   malformed: { code: 10001, status: 400 },

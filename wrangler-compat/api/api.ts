@@ -34,7 +34,7 @@ export function createWranglerApi(
       const { pathname, searchParams: query } = new URL(request.url)
       const segments = pathSegments(pathname)
       const match = findRoute(routes, request.method, segments)
-      if (match?.route?.auth !== 'own') checkToken(request, isToken)
+      if (match?.route?.auth !== 'own') checkToken(request, segments, isToken)
       isTrusted = true
       const { route, params } = checkRoute(match, request.method, pathname)
       checkAccount(ports, params)
@@ -155,10 +155,16 @@ function checkRoute(
   )
 }
 
-function checkToken(request: Request, isToken: (authorization: string | null) => boolean): void {
+function checkToken(
+  request: Request,
+  [first, second]: readonly string[],
+  isToken: (authorization: string | null) => boolean,
+): void {
   if (isToken(request.headers.get('authorization'))) return
+  const asksWhoItIs =
+    first === 'user' || first === 'memberships' || (first === 'accounts' && second === undefined)
   throw new CloudflareError(
-    'authentication',
+    asksWhoItIs ? 'unknownToken' : 'authentication',
     'Authentication error: this is an isola node, and CLOUDFLARE_API_TOKEN is not its token; "isola wrangler-env" prints the right one (the file "token" of the node’s data directory)',
   )
 }

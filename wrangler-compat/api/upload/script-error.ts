@@ -23,8 +23,11 @@ export async function asScriptErrors<Result>(work: () => Promise<Result>): Promi
   }
 }
 
+/** Of the node's own words before it: who uploads knows which script it is. */
+const PREFIX = /^function "[^"]*" did not start: /
+
 function startFailure(error: Error): string {
-  const { message } = error.cause instanceof Error ? error.cause : error
+  const message = (error.cause instanceof Error ? error.cause : error).message.replace(PREFIX, '')
   const lines = message.split('\n').map((line) => line.replace(/^ +at /, '  at '))
   return /^\w*Error\b/.test(message) ? `Uncaught ${lines.join('\n')}\n` : lines.join('\n')
 }
