@@ -91,7 +91,7 @@ export interface Project {
 }
 
 export interface RunOptions {
-  readonly env?: Readonly<Record<string, string>>
+  readonly env?: Readonly<Record<string, string | undefined>>
   /** What it reads from stdin. @default nothing */
   readonly input?: string
 }

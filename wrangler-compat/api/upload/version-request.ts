@@ -43,6 +43,7 @@ export function versionRequest(
     throw new CloudflareError(kind, refusalText(refusals))
   }
   const cpuMs = metadata.limits?.cpu_ms ?? undefined
+  const { message = '', tag } = annotationsOf(metadata.annotations)
   return {
     kind: 'worker',
     ...code,
@@ -52,7 +53,8 @@ export function versionRequest(
     compatibilityDate: metadata.compatibility_date ?? COMPATIBILITY_DATE_DEFAULT,
     compatibilityFlags: metadata.compatibility_flags ?? [],
     limits: cpuMs === undefined ? {} : { cpuMs },
-    message: metadata.annotations?.['workers/message'] ?? '',
+    message,
+    ...(tag !== undefined && { tag }),
   }
 }
 
