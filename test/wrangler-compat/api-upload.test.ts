@@ -316,7 +316,12 @@ describe('an upload is refused, and nothing of the fleet is changed,', () => {
     })
   })
 
-  test('with Durable Object migrations, declared exports, or containers', async () => {
+  test('with Durable Object migrations, declared exports, containers, or a preview alias', async () => {
+    await refused(uploadForm({ annotations: { 'workers/alias': 'beta' } }), {
+      status: 400,
+      code: 10021,
+      message: /preview alias "beta"/,
+    })
     await refused(uploadForm({ migrations: { new_tag: 'v1', steps: [] } }), {
       status: 400,
       code: 10021,

@@ -40,7 +40,7 @@ describe('versions', () => {
     const first = await deployed('one')
     place.nowMs += 1_000
     const second = await uploaded('two', {
-      annotations: { 'workers/message': 'try this', 'workers/tag': 'v2', 'workers/alias': 'beta' },
+      annotations: { 'workers/message': 'try this', 'workers/tag': 'v2' },
       bindings: [{ name: 'S', type: 'secret_text', text: 'hidden' }],
     })
     const { result } = await place.call('GET', `${SCRIPTS}/shop/versions?deployable=true`)
@@ -51,7 +51,6 @@ describe('versions', () => {
         annotations: {
           'workers/message': 'try this',
           'workers/tag': 'v2',
-          'workers/alias': 'beta',
           'workers/triggered_by': 'upload',
         },
       },

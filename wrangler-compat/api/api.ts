@@ -11,10 +11,7 @@ import { ENDPOINTS } from './endpoints.ts'
 import { errorResponse, successResponse } from './envelope.ts'
 import type { WranglerApiPorts } from './ports.ts'
 
-/** What is mounted on the control server; of paths as `API_PATH` and below. */
-export const API_PATH = '/client/v4'
-
-/** Also with the doubled slashes that a base URL with a slash at its end makes. */
+/** What is mounted on the control server. Also with the doubled slashes that a base URL with a slash at its end makes. */
 export function isWranglerApiPath(path: string): boolean {
   return /^\/+client\/+v4(?:\/|$)/.test(path)
 }

@@ -73,8 +73,15 @@ function parsed(json: string): unknown {
   }
 }
 
-function refuseMissing({ migrations, exports, containers }: UploadMetadata): void {
+function refuseMissing({ migrations, exports, containers, annotations }: UploadMetadata): void {
   const problems: string[] = []
+  const alias = annotations?.['workers/alias']
+  if (typeof alias === 'string') {
+    // wrangler would print a host for it, at which nothing answers.
+    problems.push(
+      `the preview alias ${JSON.stringify(alias.slice(0, 100))} asks for a host of its own, which isola does not have: leave out --preview-alias, and use the version's preview URL`,
+    )
+  }
   if (migrations !== undefined && migrations !== null) {
     problems.push(
       '"migrations" asks for Durable Objects, which isola does not have yet: remove them, with the classes and bindings they are for',

@@ -10,7 +10,7 @@ import { moduleName, uploadModules } from './upload-modules.ts'
 import type { UploadedFile } from './upload-form.ts'
 
 /** Where an upload names none: what Cloudflare takes then. */
-export const COMPATIBILITY_DATE_DEFAULT = '2021-11-02'
+const COMPATIBILITY_DATE_DEFAULT = '2021-11-02'
 
 export interface Upload {
   readonly metadata: UploadMetadata
@@ -98,11 +98,10 @@ export function uploadAnnotations({ annotations, placement }: UploadMetadata): V
 
 /** As JSON of wrangler's API has them; what is absent or null is left out. */
 export function annotationsOf(annotations: UploadMetadata['annotations']): VersionAnnotations {
-  const { 'workers/message': message, 'workers/tag': tag, 'workers/alias': alias } = annotations ?? {}
+  const { 'workers/message': message, 'workers/tag': tag } = annotations ?? {}
   return {
     ...(typeof message === 'string' && { message }),
     ...(typeof tag === 'string' && { tag }),
-    ...(typeof alias === 'string' && { alias }),
   }
 }
 

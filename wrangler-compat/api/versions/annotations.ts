@@ -16,12 +16,11 @@ export function withAnnotations(
 
 /** What a client reads of a version's annotations. */
 export function showAnnotations(record: FunctionRecord, versionId: string): Record<string, string> {
-  const { message, tag, alias, triggeredBy = 'upload' } = wranglerRecord(record).annotations[versionId] ?? {}
+  const { message, tag, triggeredBy = 'upload' } = wranglerRecord(record).annotations[versionId] ?? {}
   return {
     'workers/triggered_by': triggeredBy,
     ...(message !== undefined && { 'workers/message': message }),
     ...(tag !== undefined && { 'workers/tag': tag }),
-    ...(alias !== undefined && { 'workers/alias': alias }),
   }
 }
 
