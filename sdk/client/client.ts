@@ -93,9 +93,9 @@ export interface ControlClient extends ImageCalls {
 }
 
 /** What a bundle does not say about its deploy. */
-export type DeployBundleOptions = Omit<WorkerVersionRequest, 'mainModule' | 'modules' | 'assets'> &
+export type DeployBundleOptions = Omit<WorkerVersionRequest, 'mainModule' | 'format' | 'modules' | 'assets'> &
   Hosting &
-  UploadOptions & { readonly assets?: AssetsToUpload }
+  UploadOptions & { readonly staticFiles?: AssetsToUpload }
 
 interface LogOptions {
   /** Lines from before now. @default 100 */
@@ -124,14 +124,18 @@ export function createClient(address: NodeAddress): ControlClient {
     uploadBlobs: upload,
     createVersion: (name, request) => json('POST', ['functions', name, 'versions'], request),
     deploy: (name, request) => json('POST', ['functions', name, 'deploy'], request),
-    async deployBundle(name, bundle, { onProgress, assets, ...fields }) {
+    async deployBundle(name, bundle, { onProgress, staticFiles, ...fields }) {
       const attempt = async (): Promise<DeployResult> => {
         const progress = onProgress && { onProgress }
         const modules = await upload(bundle.modules, progress)
-        const { mainModule } = bundle
-        if (assets === undefined) return client.deploy(name, { ...fields, mainModule, modules })
-        const uploaded = await uploadAssets({ send, controlUrl, assets, ...progress })
-        return client.deploy(name, { ...fields, mainModule, modules, assets: uploaded })
+        const code = {
+          mainModule: bundle.mainModule,
+          ...(bundle.format && { format: bundle.format }),
+          modules,
+        }
+        if (staticFiles === undefined) return client.deploy(name, { ...fields, ...code })
+        const uploaded = await uploadAssets({ send, controlUrl, assets: staticFiles, ...progress })
+        return client.deploy(name, { ...fields, ...code, assets: uploaded })
       }
       try {
         return await attempt()

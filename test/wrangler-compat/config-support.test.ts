@@ -20,14 +20,12 @@ describe('fields that isola cannot honour', () => {
     ['ai_search_namespaces', [entry], 'binding "B"'],
     ['analytics_engine_datasets', [entry], 'binding "B"'],
     ['artifacts', [entry], 'binding "B"'],
-    ['assets', { directory: './public', binding: 'B' }, 'binding "B"'],
     ['browser', entry, 'binding "B"'],
     ['cloudchamber', { image: 'x' }, '"image"'],
     ['compliance_region', 'fedramp_high', ''],
     ['containers', [{ class_name: 'C', image: 'x' }], 'class_name "C"'],
     ['d1_databases', [entry], 'binding "B"'],
     ['data_blobs', { B: 'b.bin' }, '"B"'],
-    ['dispatch_namespaces', [entry], 'binding "B"'],
     ['durable_objects', { bindings: [{ name: 'B', class_name: 'C' }] }, 'binding "B"'],
     ['exports', { C: { type: 'worker' } }, '"C"'],
     ['flagship', [entry], 'binding "B"'],
@@ -46,8 +44,6 @@ describe('fields that isola cannot honour', () => {
     ['queues', { producers: [entry], consumers: [] }, 'binding "B"'],
     ['queues', { consumers: [{ queue: 'q' }] }, 'queue "q"'],
     ['r2_buckets', [entry], 'binding "B"'],
-    ['ratelimits', [{ name: 'B' }], 'binding "B"'],
-    ['secrets', { required: ['S'] }, '"S"'],
     ['secrets_store_secrets', [entry], 'binding "B"'],
     ['send_email', [{ name: 'B' }], 'binding "B"'],
     ['site', { bucket: './public' }, './public'],
@@ -59,7 +55,6 @@ describe('fields that isola cannot honour', () => {
     ['unsafe', { bindings: [{ name: 'B', type: 't' }] }, 'binding "B"'],
     ['unsafe_hello_world', [entry], 'binding "B"'],
     ['vectorize', [entry], 'binding "B"'],
-    ['version_metadata', entry, 'binding "B"'],
     ['vpc_networks', [entry], 'binding "B"'],
     ['vpc_services', [entry], 'binding "B"'],
     ['wasm_modules', { B: 'b.wasm' }, '"B"'],
@@ -107,6 +102,7 @@ describe('fields that isola cannot honour', () => {
     ['observability', { enabled: false }],
     ['placement', { mode: 'smart' }],
     ['previews', { vars: {} }],
+    ['secrets', { required: ['S'] }],
     ['send_metrics', false],
     ['usage_model', 'bundled'],
     ['zone_id', 'x'],
@@ -137,7 +133,7 @@ describe('fields that isola cannot honour', () => {
       (
         '$schema env name main compatibility_date compatibility_flags route routes workers_dev preview_urls limits no_bundle ' +
         'find_additional_modules base_dir preserve_file_names rules minify keep_names tsconfig jsx_factory jsx_fragment ' +
-        'upload_source_maps build vars services define alias'
+        'upload_source_maps build vars services define alias assets'
       ).split(' '),
     )
     const told = new Set([...BINDINGS, ...HARMLESS].map(([field]) => field))

@@ -92,7 +92,7 @@ async function deploy(
     routes: config.routes,
     baseDomainHost: config.baseDomainHost,
     previewHosts: config.previewHosts,
-    ...(assets !== undefined && { assets }),
+    ...(assets !== undefined && { staticFiles: assets }),
     ...(message !== undefined && { message }),
     onProgress({ sentBytes, totalBytes }) {
       if (performance.now() - shownAtMs < PROGRESS_EVERY_MS) return
@@ -110,6 +110,7 @@ function describe({ bundle, assets, config, warnings }: BuiltFunction): CommandR
       functionName: config.functionName,
       digest: bundle.digest,
       mainModule: bundle.mainModule,
+      ...(bundle.format !== undefined && { format: bundle.format }),
       modules,
       bindings: config.bindings,
       compatibilityDate: config.compatibilityDate,
