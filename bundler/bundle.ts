@@ -1,5 +1,6 @@
 import { realpath, stat } from 'node:fs/promises'
 import { extname, relative, resolve } from 'node:path'
+import type { Bundle, Module } from '../sdk/model/bundle.ts'
 import { IsolaError } from '../sdk/model/errors.ts'
 import type { BuildOptions, BundleResult } from './build-options.ts'
 import { checkBundleBounds } from './bundle-bounds.ts'
@@ -21,11 +22,18 @@ export async function bundle(given: BuildOptions): Promise<BundleResult> {
   const built = await (options.noBundle
     ? readUnbundledModules(options, main)
     : buildBundledModules(options, main))
-  checkDefaultExport(built, relative(projectDirectory, main))
-  const modules = sortModules(built.modules)
+  const format = formatOf(built, relative(projectDirectory, main))
+  const modules = sortModules(
+    format === undefined ? built.modules : asScript(built.modules, built.mainModule),
+  )
   checkBundleBounds(modules)
   return {
-    bundle: { mainModule: built.mainModule, modules, digest: digestModules(modules) },
+    bundle: {
+      mainModule: built.mainModule,
+      ...(format !== undefined && { format }),
+      modules,
+      digest: digestModules(modules),
+    },
     warnings: built.warnings,
     watchedFiles: [...new Set([main, ...built.files])].toSorted(),
   }
@@ -69,20 +77,26 @@ async function findMain({ projectDirectory, main, customBuild }: BuildOptions): 
 }
 
 /** A script that registers a listener is the older form of a function; anything else has only forgotten its export. */
-function checkDefaultExport({ mainModule, modules, exports }: BuiltModules, main: string): void {
-  if (exports.includes('default')) return
+function formatOf({ mainModule, modules, exports }: BuiltModules, main: string): Bundle['format'] {
+  if (exports.includes('default')) return undefined
   const found = modules.find(({ name }) => name === mainModule)
-  if (found === undefined || found.kind === 'cjs') return
+  if (found === undefined || found.kind === 'cjs') return undefined
   const code = Buffer.from(found.body).toString('utf8')
   // Its default can come from a module that was not bundled: the trial start will tell.
-  if (/^\s*export\s*\*\s*from\b/m.test(code)) return
-  const way = 'write `export default { fetch(request, env, ctx) { … } }`'
-  if (/\baddEventListener\s*\(\s*["'`]fetch["'`]/.test(code)) {
-    throw new IsolaError(
-      'build_failed',
-      `${main} is in the service-worker form (addEventListener("fetch", …)), which isola does not support: ${way}`,
-    )
+  if (/^\s*export\s*\*\s*from\b/m.test(code)) return undefined
+  if (exports.length === 0 && /\baddEventListener\s*\(\s*["'`](?:fetch|scheduled)["'`]/.test(code)) {
+    return 'service-worker'
   }
   const others = exports.length === 0 ? 'exports nothing' : `exports only ${exports.join(', ')}`
+  const way = 'write `export default { fetch(request, env, ctx) { … } }`'
   throw new IsolaError('build_failed', `${main} ${others} and has no default export: ${way}`)
+}
+
+/** A script is code that is not strict, unless it imports: then only a module can be what it is. */
+function asScript(modules: readonly Module[], mainModule: string): readonly Module[] {
+  return modules.map((module) => {
+    if (module.name !== mainModule) return module
+    const imports = /^\s*import[\s{*"']/m.test(Buffer.from(module.body).toString('utf8'))
+    return imports ? module : { ...module, kind: 'cjs' }
+  })
 }

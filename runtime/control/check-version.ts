@@ -143,7 +143,6 @@ function checkModules(request: WorkerVersionRequest): void {
       `main module ${JSON.stringify(mainModule.slice(0, 100))} is not among the ${modules.length} modules: name one of them`,
     )
   }
-  if (request.format === 'service-worker' && main.kind === 'cjs') return
   if (main.kind === 'esm' || (main.kind === 'cjs' && request.format === 'service-worker')) return
   const needed =
     request.format === 'service-worker'

@@ -12,6 +12,7 @@ import { logsCommand } from './commands/logs.ts'
 import { rollbackCommand } from './commands/rollback.ts'
 import { routesCommand } from './commands/routes.ts'
 import { scaleCommand } from './commands/scale.ts'
+import { secretCommand } from './commands/secret.ts'
 import { statusCommand } from './commands/status.ts'
 import { trafficCommand } from './commands/traffic.ts'
 import { upCommand } from './commands/up.ts'
@@ -31,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   rollbackCommand,
   trafficCommand,
   routesCommand,
+  secretCommand,
   scaleCommand,
   limitsCommand,
   logsCommand,

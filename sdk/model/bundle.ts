@@ -15,8 +15,10 @@ export interface Module {
 }
 
 export interface Bundle {
-  /** Name of the `esm` module whose default export is the function. */
+  /** Name of the module whose default export is the function; of kind `esm` but for a script. */
   readonly mainModule: string
+  /** Set where the main module has no default export but registers listeners. @default 'module' */
+  readonly format?: 'service-worker'
   /** Sorted by name, names unique. */
   readonly modules: readonly Module[]
   /** Lower-case hex SHA-256 over the sorted manifest of names, kinds and content digests. */

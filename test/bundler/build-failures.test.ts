@@ -144,16 +144,6 @@ describe('errors in the sources', () => {
 })
 
 describe('what is no function', () => {
-  test('a service worker is refused by its name, with the form to write', async () => {
-    const source = `addEventListener('fetch', (event) => event.respondWith(new Response('x')))`
-    for (const more of [{}, { noBundle: true, main: 'index.js' }]) {
-      const error = await failure({ 'index.ts': source, 'index.js': source }, more)
-      expect(error.code).toBe('build_failed')
-      expect(error.message).toContain('service-worker form')
-      expect(error.message).toContain('export default { fetch')
-    }
-  })
-
   test('a missing default export names what is exported instead', async () => {
     expect((await failure({ 'index.ts': 'export const fetch = () => {}' })).message).toContain(
       'exports only fetch',

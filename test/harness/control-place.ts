@@ -4,11 +4,15 @@
  */
 import { serve } from '@hono/node-server'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect } from 'vitest'
 import { createControlApi } from '../../runtime/control/api.ts'
 import type { ControlPorts } from '../../runtime/control/ports.ts'
+import { openSecretBox } from '../../runtime/registry/secret-box.ts'
 import type { Registry } from '../../runtime/registry/registry.ts'
 import { createClient, type ControlClient } from '../../sdk/client/client.ts'
 import type { DeployResult } from '../../sdk/model/control.ts'
@@ -56,6 +60,7 @@ export async function openControlPlace(
 ): Promise<ControlPlace> {
   const place = createRegistryPlace()
   const registry = await place.open()
+  const keyDirectory = mkdtempSync(join(tmpdir(), 'isola-key-'))
   const started: Version[] = []
   const faults: unknown[] = []
   const followers: ControlPlace['followers'] = new Set()
@@ -70,6 +75,7 @@ export async function openControlPlace(
   }
   const ports: ControlPorts = {
     registry,
+    secrets: openSecretBox(join(keyDirectory, 'fleet.key')),
     baseDomain: 'localhost',
     httpPort: () => node.httpPort,
     async trialStart(version) {
@@ -126,6 +132,7 @@ export async function openControlPlace(
       server.close()
       await once(server, 'close')
       registry.close()
+      rmSync(keyDirectory, { recursive: true, force: true })
     },
   })
 }

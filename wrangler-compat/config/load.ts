@@ -8,6 +8,7 @@ import type { ConfigDocument, ConfigPath } from '../../sdk/config/document.ts'
 import { chooseEnvironment, type ChosenFields } from './environment.ts'
 import { configNotFound, readConfigDocument } from './find-config.ts'
 import { formatWarning, howToGive, problemsError, showField, type Problem } from '../../sdk/config/problem.ts'
+import { readOtherBindings } from './other-bindings.ts'
 import { readRoutes } from './routes.ts'
 import { readStaticFiles } from './assets.ts'
 import type { AssetsSource } from '../../sdk/config/function-config.ts'
@@ -79,7 +80,10 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   if (hasCode) problems.push(...checkMain(main, { projectDirectory, chosen, document }))
   const variables = readVariables(fields.vars, pathOf('vars'))
   const services = readServices(chosen)
-  const otherBindings = [...variables.bindings, ...services.bindings]
+  const own = [...variables.bindings, ...services.bindings]
+  const others = readOtherBindings(chosen, own)
+  problems.push(...others.problems)
+  const otherBindings = [...own, ...others.bindings]
   const assets = readStaticFiles(chosen, { projectDirectory, hasCode, otherBindings })
   const routes = readRoutes(chosen)
   const support = checkSupport(fields, pathOf)
