@@ -65,11 +65,13 @@ export async function renameNamespace(
 /** Throws `conflict` while it has scripts. */
 export async function deleteNamespace(ports: ControlPorts, name: string): Promise<void> {
   await swapNamespaces(ports, (namespaces, head) => {
-    const scripts = Object.keys(findNamespace(head, name).functionByScript)
-    if (scripts.length > 0) {
+    const scripts = Object.entries(findNamespace(head, name).functionByScript)
+    const [first] = scripts
+    if (first !== undefined) {
+      const named = scripts.slice(0, 5).map(([script]) => script)
       throw new IsolaError(
         'conflict',
-        `dispatch namespace "${name}" still has ${scripts.length} ${scripts.length === 1 ? 'script' : 'scripts'} (${scripts.slice(0, 5).join(', ')}${scripts.length > 5 ? ', …' : ''}): delete them first`,
+        `dispatch namespace "${name}" still has ${scripts.length} ${scripts.length === 1 ? 'script' : 'scripts'} (${named.join(', ')}${scripts.length > 5 ? ', …' : ''}): delete each first, e.g. "${first[0]}" with: isola delete ${first[1]} --yes`,
       )
     }
     const { [name]: _deleted, ...others } = namespaces

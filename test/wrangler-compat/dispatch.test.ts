@@ -95,7 +95,7 @@ describe('dispatch namespaces', () => {
     await put('anna')
     const answer = await place.call('DELETE', `${NAMESPACES}/customers`)
     expect(answer).toMatchObject({ status: 409, success: false })
-    expect(message(answer)).toContain('1 script (anna)')
+    expect(message(answer)).toMatch(/1 script \(anna\).*isola delete anna-[0-9a-f]{16}/)
     await place.call('DELETE', `${NAMESPACES}/customers/scripts/anna`)
     expect(await place.call('DELETE', `${NAMESPACES}/customers`)).toMatchObject({ status: 200 })
     expect(functionNames()).toEqual([])

@@ -29,7 +29,7 @@ export const absentProductEndpoints: Endpoints = {
   [`GET ${ACCOUNT}/d1/database`]: noneOf,
   [`POST ${ACCOUNT}/d1/database`]: refuse('D1 databases', 'the D1 database'),
   [`GET ${ACCOUNT}/d1/database/:name`]: noSuch('D1 database', NO_SUCH.d1),
-  [`GET ${ACCOUNT}/queues`]: noneOf,
+  [`GET ${ACCOUNT}/queues`]: queues,
   [`POST ${ACCOUNT}/queues`]: refuse('queues', 'the queue'),
   [`GET ${ACCOUNT}/workflows`]: noneOf,
   [`GET ${ACCOUNT}/workflows/:name`]: noSuch('Workflow', NO_SUCH.workflow),
@@ -39,6 +39,20 @@ export const absentProductEndpoints: Endpoints = {
   [`GET ${ACCOUNT}/vectorize/v2/indexes`]: noneOf,
   [`POST ${ACCOUNT}/vectorize/v2/indexes`]: refuse('Vectorize', 'the index'),
   [`PUT ${ACCOUNT}/workers/triggers/:name`]: refuse('event triggers', 'the trigger of'),
+}
+
+/**
+ * Asked for by name they are wanted by a configuration. An empty list would make wrangler say how to create them, which
+ * cannot be done here.
+ */
+function queues(call: ApiCall): unknown {
+  const names = call.query.getAll('name')
+  if (names.length === 0) return noneOf(call)
+  const quoted = names.slice(0, 5).map((name) => JSON.stringify(name.slice(0, 100)))
+  throw new CloudflareError(
+    'malformed',
+    `the configuration names ${names.length === 1 ? 'the queue' : 'the queues'} ${quoted.join(', ')}, and isola does not have queues yet: remove ${names.length === 1 ? 'it' : 'them'}`,
+  )
 }
 
 function noneOf(call: ApiCall): unknown {
