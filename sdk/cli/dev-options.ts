@@ -2,8 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import type { ModuleDefinition, WorkerOptions } from 'miniflare'
 import { createStackMapper } from '../../runtime/isolate/stack-map.ts'
-import type { Module } from '../model/bundle.ts'
+import type { Bundle, Module } from '../model/bundle.ts'
 import type { Binding } from '../model/function.ts'
+import { devAssets, NO_CODE } from './dev-assets.ts'
 import type { BuiltFunction } from './build-function.ts'
 
 /**
@@ -12,13 +13,6 @@ import type { BuiltFunction } from './build-function.ts'
  */
 export function devWorkers(built: BuiltFunction): WorkerOptions[] {
   const { bundle, config } = built
-  const main = JSON.stringify(`./${bundle.mainModule}`)
-  const entry = `import './__isola_prelude.js'
-import * as exported from ${main}
-import { wrap } from './__isola_handlers.js'
-export * from ${main}
-export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.mainModule)} })
-`
   return [
     {
       name: '__isola_gateway',
@@ -38,12 +32,13 @@ export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.main
       compatibilityDate: config.compatibilityDate,
       compatibilityFlags: [...config.compatibilityFlags],
       modulesRoot: '.',
-      modules: [
-        { type: 'ESModule', path: '__isola_entry.js', contents: entry },
-        ...instanceModules(),
-        ...bundle.modules.flatMap(moduleDefinition),
-      ],
+      modules:
+        bundle.mainModule === ''
+          ? [...NO_CODE]
+          : [...entryModules(bundle), ...instanceModules(), ...bundle.modules.flatMap(moduleDefinition)],
+      ...devAssets(built),
       bindings: Object.fromEntries(config.bindings.flatMap(variableEntry)),
+      ratelimits: Object.fromEntries(config.bindings.flatMap(rateLimitEntry)),
       serviceBindings: Object.fromEntries(
         config.bindings.flatMap((binding) =>
           binding.type === 'service' ? [[binding.name, workerOf(binding.functionName, config)]] : [],
@@ -52,6 +47,34 @@ export default wrap(exported.default, { moduleName: ${JSON.stringify(bundle.main
     },
     ...absentWorkers(config),
   ]
+}
+
+/** What ties the function to the modules that instances have around it. The entry comes first. */
+function entryModules({ mainModule, format }: Bundle): ModuleDefinition[] {
+  const main = JSON.stringify(`./${mainModule}`)
+  const isScript = format === 'service-worker'
+  const options = JSON.stringify({ moduleName: mainModule, isScript })
+  const module = (path: string, contents: string): ModuleDefinition => ({ type: 'ESModule', path, contents })
+  const head = `import './__isola_prelude.js'
+import { wrap } from './__isola_handlers.js'
+`
+  if (!isScript) {
+    const entry = `${head}import * as exported from ${main}
+export * from ${main}
+export default wrap(exported.default, ${options})
+`
+    return [module('__isola_entry.js', entry)]
+  }
+  const entry = `${head}import { scriptHandlers } from './__isola_script.js'
+import './__isola_globals.js'
+import ${main}
+export default wrap(scriptHandlers(), ${options})
+`
+  const globals = `import { env } from 'cloudflare:workers'
+import { defineGlobals } from './__isola_script.js'
+defineGlobals(env, {})
+`
+  return [module('__isola_entry.js', entry), module('__isola_globals.js', globals)]
 }
 
 /** Which worker a service binding stands for: of functions, only the one at hand is here. */
@@ -83,14 +106,17 @@ function absentWorkers(config: BuiltFunction['config']): WorkerOptions[] {
 /** The modules that instances have around the function, whichever there are. */
 function instanceModules(): ModuleDefinition[] {
   const directory = new URL('../../runtime/isolate/guest/', import.meta.url)
-  return readdirSync(directory)
-    .filter((file) => file !== 'requests.js')
-    .map((file) => ({
-      type: 'ESModule',
-      // No request ids in the terminal, and so no compatibility flag that the function did not ask for.
-      path: `__isola_${file === 'requests-untracked.js' ? 'requests.js' : file}`,
-      contents: readFileSync(new URL(file, directory), 'utf8'),
-    }))
+  return (
+    readdirSync(directory)
+      // miniflare has rate limits of its own.
+      .filter((file) => file !== 'requests.js' && file !== 'rate-limit.js')
+      .map((file) => ({
+        type: 'ESModule',
+        // No request ids in the terminal, and so no compatibility flag that the function did not ask for.
+        path: `__isola_${file === 'requests-untracked.js' ? 'requests.js' : file}`,
+        contents: readFileSync(new URL(file, directory), 'utf8'),
+      }))
+  )
 }
 
 /** Lines of stacks in terms of the sources, as the logs of a node have them. */
@@ -134,7 +160,23 @@ function moduleDefinition({ name, kind, body }: Module): ModuleDefinition[] {
   }
 }
 
+/** What is a value to the function. A function that was not deployed is no version, and has a made-up one. */
 function variableEntry(binding: Binding): [string, never][] {
-  if (binding.type !== 'text' && binding.type !== 'json') return []
-  return [[binding.name, (binding.type === 'text' ? binding.text : binding.json) as never]]
+  switch (binding.type) {
+    case 'text':
+      return [[binding.name, binding.text as never]]
+    case 'json':
+      return [[binding.name, binding.json as never]]
+    case 'version-metadata': {
+      const id = '00000000-0000-0000-0000-000000000000'
+      return [[binding.name, { id, tag: '', timestamp: new Date().toISOString() } as never]]
+    }
+    default:
+      return []
+  }
+}
+
+function rateLimitEntry(binding: Binding): [string, { simple: { limit: number; period: 10 | 60 } }][] {
+  if (binding.type !== 'rate-limit') return []
+  return [[binding.name, { simple: { limit: binding.limit, period: binding.periodS } }]]
 }
