@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http'
 import type { ErrorCode } from '../sdk/model/errors.ts'
 import type { RouterLimits } from '../sdk/model/limits.ts'
 import { INSTANCE_HEADERS } from '../runtime/pool/driver.ts'
-import { INNER_DOOR_HEADERS } from '../runtime/pool/inner-door.ts'
+import { INNER_DOOR_HEADERS, RPC_HOST } from '../runtime/pool/inner-door.ts'
 import type { Refusal } from '../runtime/pool/pool.ts'
 import type { Client } from './client.ts'
 import { forwardedLines, type ForwardedHeaders } from './forwarded.ts'
@@ -32,6 +32,8 @@ export interface RequestHead {
   readonly stickyKey: string | undefined
   readonly expectsContinue: boolean
   readonly upgrade: boolean
+  /** By the inner door: a connection for calls of the function's methods. */
+  readonly rpc: boolean
   /** As node:http has them: names and values in turn. */
   readonly rawHeaders: readonly string[]
   /** By the inner door: what it names instead of a host. */
@@ -153,7 +155,8 @@ export function readRequestHead(
   if (!is11 && (request.httpVersionMajor !== 1 || request.httpVersionMinor !== 0)) {
     return refuse('bad_request', `HTTP/${request.httpVersion} is not spoken here: use HTTP/1.1`)
   }
-  if (method === 'CONNECT' || method === 'TRACE') {
+  const rpc = client.inner && method === 'CONNECT' && url === RPC_HOST
+  if ((method === 'CONNECT' && !rpc) || method === 'TRACE') {
     return refuse('method_not_allowed', `the method ${method} is not served`)
   }
   if (hosts > 1) return refuse('bad_request', `the request has ${hosts} Host headers: send one`)
@@ -179,7 +182,7 @@ export function readRequestHead(
   if (upgrade !== undefined && is11 && !options.upgrade && wantsWebSocket(upgrade, named)) {
     return refuse('upgrade_refused', 'a WebSocket handshake is a GET with Sec-WebSocket-Key and no body')
   }
-  const target = originForm(url, hostHeader)
+  const target = rpc ? RPC_HOST : originForm(url, hostHeader)
   if (target === undefined) {
     return refuse(
       'bad_request',
@@ -226,6 +229,7 @@ export function readRequestHead(
     stickyKey,
     expectsContinue: is11 && expect !== undefined,
     upgrade: options.upgrade,
+    rpc,
     rawHeaders: raw,
     inner:
       innerFunction === undefined

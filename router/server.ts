@@ -147,6 +147,13 @@ export class Router implements ExchangePorts {
       this.#serveOwnFiles(exchange, entry.name, assetsOf)
       return
     }
+    if (head.rpc && entry.kind === 'container') {
+      exchange.refuse({
+        code: 'upgrade_refused',
+        message: `the function "${entry.name}" runs in a container, which has no methods to call: use fetch() of the service binding`,
+      })
+      return
+    }
     if (match.pinnedVersionId === undefined && entry.choices.length === 0) {
       exchange.refuse({
         code: 'no_deployment',
@@ -166,7 +173,7 @@ export class Router implements ExchangePorts {
       exchange.refuse(bodyTooLarge({ limits: this.limits, served }, length), CLOSE)
       return
     }
-    if (this.#assets.has(versionId)) {
+    if (this.#assets.has(versionId) && !head.rpc) {
       const again = (): void => this.place(exchange)
       if (this.#assets.serve(exchange, served, { filesOnly: false, again })) return
     }

@@ -13,6 +13,8 @@ export interface ResponseReader {
   /** The request was HEAD: its response has no body, whatever its head says. */
   readonly isHead: boolean
   readonly wantsTunnel: boolean
+  /** `rpc`: the tunnel is one for calls of methods, CONNECT instead of a handshake. */
+  readonly head: { readonly rpc: boolean }
   /** It came by the inner door, where headers of isola's own pass. */
   readonly isInner: boolean
   /** The whole response. */
@@ -32,7 +34,6 @@ export interface ResponseReader {
 
 /** Where a connection goes when it has nothing to do. */
 export interface ConnectionOwner {
-  readonly socketPath: string
   readonly limits: RouterLimits
   onSignOfLife(): void
   onIdle(connection: InstanceConnection): void
@@ -56,9 +57,9 @@ export class InstanceConnection {
   #errorCode: string | undefined
   #ended = false
 
-  constructor(owner: ConnectionOwner) {
+  constructor(owner: ConnectionOwner, socketPath: string) {
     this.#owner = owner
-    this.socket = connect({ path: owner.socketPath })
+    this.socket = connect({ path: socketPath })
     this.socket.on('connect', () => {
       this.connected = true
     })
@@ -154,8 +155,13 @@ export class InstanceConnection {
   ): void {
     const { head, chunk, start, whole } = read
     const available = chunk.length - start
+    if (reader.head.rpc && head.status === 200) {
+      this.#phase = 'tunnel'
+      reader.onTunnel(head, chunk.subarray(start))
+      return
+    }
     if (head.status === 101) {
-      if (!reader.wantsTunnel || head.upgrade?.toLowerCase() !== 'websocket') {
+      if (!reader.wantsTunnel || reader.head.rpc || head.upgrade?.toLowerCase() !== 'websocket') {
         this.#refuse(reader, 'it switches protocols without being asked')
         return
       }

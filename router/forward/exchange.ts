@@ -32,7 +32,7 @@ import { RequestBody } from './request-body.ts'
 import { canResend } from './resend.ts'
 import { sendRequest } from './send-request.ts'
 import type { ResponseHead } from './response-head.ts'
-import { switchingText, type TunnelEnd } from './tunnel.ts'
+import { ESTABLISHED, switchingText, type TunnelEnd } from './tunnel.ts'
 
 /** `bereft`: its connection broke, and the reason may still come. `flushing`: only the client has yet to read. */
 type State = 'placing' | 'queued' | 'waiting' | 'bereft' | 'responding' | 'tunnel' | 'flushing' | 'done'
@@ -162,7 +162,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     }
     if (this.head.expectsContinue && this.#course.firstPlacedMs === this.#course.placedMs)
       this.#answer.askForBody()
-    const connection = this.#ports.links.of(instance).connection()
+    const connection = this.#ports.links.of(instance).connectionFor(this.head)
     this.#connection = connection
     connection.begin(this)
     this.#headArrived = false
@@ -179,8 +179,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
       this.#finish(nowMs)
       return
     }
-    const { draining } = this.#ports
-    this.#answer.error({ ...refusal, requestId: this.head.requestId }, { draining, ...options })
+    const answer = { ...refusal, requestId: this.head.requestId }
+    this.#answer.error(answer, { draining: this.#ports.draining, ...options })
     this.#flush(nowMs)
   }
 
@@ -243,10 +243,8 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   }
 
   onTunnel(head: ResponseHead, rest: Buffer): void {
-    const text = switchingText(head, {
-      'x-request-id': this.head.requestId,
-      'x-isola-version': this.#served!.versionId,
-    })
+    const own = { 'x-request-id': this.head.requestId, 'x-isola-version': this.#served!.versionId }
+    const text = this.head.rpc ? ESTABLISHED : switchingText(head, own)
     if (text === undefined) {
       this.onInvalid('it accepts a WebSocket without Sec-WebSocket-Accept')
       return

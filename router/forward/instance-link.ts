@@ -2,7 +2,9 @@
  * The connections to one instance. Kept-alive ones are used last in, first out: the few that load needs stay warm,
  * the others age and are closed by the instance.
  */
+import { dirname, join } from 'node:path'
 import type { RouterLimits } from '../../sdk/model/limits.ts'
+import { RPC_SOCKET } from '../../runtime/pool/inner-door.ts'
 import type { PooledInstance } from '../../runtime/pool/pool.ts'
 import { InstanceConnection, type ConnectionOwner } from './connection.ts'
 
@@ -26,11 +28,17 @@ export class InstanceLink implements ConnectionOwner {
     instance.goneListeners.add(() => this.#onGone())
   }
 
-  connection(): InstanceConnection {
+  connectionFor({ rpc }: { readonly rpc: boolean }): InstanceConnection {
+    // One for calls of methods goes elsewhere, and is nobody else's afterwards.
+    if (rpc) return this.#connect(join(dirname(this.socketPath), RPC_SOCKET))
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
       if (idle.usable) return idle
     }
-    const connection = new InstanceConnection(this)
+    return this.#connect(this.socketPath)
+  }
+
+  #connect(socketPath: string): InstanceConnection {
+    const connection = new InstanceConnection(this, socketPath)
     this.#open.add(connection)
     return connection
   }

@@ -18,7 +18,8 @@ export function sendRequest(
   const { contentLength } = head
   const text = moreLines === '' ? head.text : head.text + moreLines
   if (body === undefined) {
-    if (head.upgrade) socket.write(`${text}upgrade: websocket\r\nconnection: Upgrade\r\n\r\n`, 'latin1')
+    if (head.rpc) socket.write(`${text}\r\n`, 'latin1')
+    else if (head.upgrade) socket.write(`${text}upgrade: websocket\r\nconnection: Upgrade\r\n\r\n`, 'latin1')
     else
       socket.write(contentLength === undefined ? `${text}\r\n` : `${text}content-length: 0\r\n\r\n`, 'latin1')
     connection.requestWritten = true

@@ -71,6 +71,9 @@ export class TunnelEnd {
   }
 }
 
+/** The answer to CONNECT. */
+export const ESTABLISHED = 'HTTP/1.1 200 OK\r\n\r\n'
+
 /** `undefined` where the response does not accept the handshake or has a header that cannot be one. */
 export function switchingText(
   head: ResponseHead,

@@ -19,8 +19,10 @@ import { checkReach } from './function-rule.ts'
 import { requestHeaders } from './headers.ts'
 import { readRateLimitCall, type RateLimits } from './rate-limits.ts'
 import { Resolver, type Lookup } from './resolve.ts'
+import { rpcCallee } from '../pool/inner-door.ts'
+import { abortRpc, tunnelRpc } from './rpc-tunnel.ts'
 import type { Origin, Rules } from './rules.ts'
-import { readServiceCall, serviceNamed, type ServiceCall } from './service-call.ts'
+import { checkService, readServiceCall, serviceNamed, type ServiceCall } from './service-call.ts'
 import { ServiceDoor } from './service-door.ts'
 import { SubrequestBudget } from './subrequest-budget.ts'
 import { parseAuthority, parseTarget, withoutTrailingDot, type Target } from './target.ts'
@@ -60,6 +62,8 @@ interface Asked {
 type Way =
   | { readonly type: 'outside'; readonly target: Target; readonly destination: Destination }
   | { readonly type: 'service'; readonly call: ServiceCall }
+  /** Calls of a function's methods. */
+  | { readonly type: 'methods'; readonly functionName: string }
 
 export class InstanceSocket {
   readonly budget: SubrequestBudget
@@ -211,6 +215,7 @@ export class InstanceSocket {
     this.#admit({ kind: 'http', request, leaving: response, answer }, (way) => {
       const { idleTimeoutMs, idleConnectionsPerInstanceMax } = this.#options.limits
       const common = { request, response, idleTimeoutMs, onError: this.#onError }
+      if (way.type === 'methods') return
       if (way.type === 'service') {
         forwardRequest({ ...common, ...this.#door.sending(way.call) })
         return
@@ -245,6 +250,7 @@ export class InstanceSocket {
     }
     this.#admit({ kind: 'http', request, leaving: socket, answer }, (way) => {
       const common = this.#tunnel(request, socket, head)
+      if (way.type === 'methods') return
       if (way.type === 'service') {
         void tunnelWebSocket({ ...common, ...this.#door.tunnelling(way.call) })
         return
@@ -262,10 +268,15 @@ export class InstanceSocket {
 
   #onConnect(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
-    const answer = (error: IsolaError): void => answerError(responseOn(request, socket), error)
+    const forMethods = rpcCallee(request.url ?? '') !== undefined
+    const answer = (error: IsolaError): void => {
+      if (forMethods) abortRpc(socket, error)
+      else answerError(responseOn(request, socket), error)
+    }
     this.#admit({ kind: 'tcp', request, leaving: socket, answer }, (way) => {
-      if (way.type === 'service') return
-      void tunnelTcp({ ...this.#tunnel(request, socket, head), ...this.#dialling(way.destination) })
+      const common = this.#tunnel(request, socket, head)
+      if (way.type === 'methods') void tunnelRpc({ ...common, ...this.#door.calling(way.functionName) })
+      else if (way.type === 'outside') void tunnelTcp({ ...common, ...this.#dialling(way.destination) })
     })
   }
 
@@ -312,6 +323,11 @@ export class InstanceSocket {
   }
 
   #findWay({ kind, request }: Asked, functionName: string): Way {
+    const callee = kind === 'tcp' ? rpcCallee(request.url ?? '') : undefined
+    if (callee !== undefined) {
+      checkService({ service: callee, functionName, services: this.#services })
+      return { type: 'methods', functionName: callee }
+    }
     const versionId = assetsVersionNamed(request)
     if (versionId !== undefined)
       return { type: 'service', call: readAssetsCall({ kind, request, versionId, functionName }) }

@@ -40,15 +40,9 @@ export function readServiceCall(
   },
   limits: EgressLimits,
 ): ServiceCall {
-  const { kind, request, service, functionName, services } = asked
+  const { kind, request, service, functionName } = asked
   const shown = JSON.stringify(service.slice(0, 100))
-  if (!services.includes(service)) {
-    throw new IsolaError(
-      'egress_refused',
-      `function "${functionName}" has no service binding for ${shown}: add one to "services" of its configuration and deploy it`,
-      { details: { service: service.slice(0, 100) } },
-    )
-  }
+  checkService(asked)
   if (kind === 'tcp') {
     throw new IsolaError(
       'egress_refused',
@@ -73,8 +67,36 @@ export function readServiceCall(
     secure ? 'https' : 'http',
     SERVICE_HEADERS.depth,
     String(depth),
+    ...entrypointHeaders(request),
   ]
   return { functionName: callee, path, headers }
+}
+
+/** Throws `egress_refused` for a service that the agent has not named. */
+export function checkService({
+  service,
+  functionName,
+  services,
+}: {
+  readonly service: string
+  readonly functionName: string
+  readonly services: readonly string[]
+}): void {
+  if (services.includes(service)) return
+  const named = service.slice(0, 100)
+  throw new IsolaError(
+    'egress_refused',
+    `function "${functionName}" has no service binding for ${JSON.stringify(named)}: add one to "services" of its configuration and deploy it`,
+    { details: { service: named } },
+  )
+}
+
+/** Which entrypoint is meant, and with what props: workerd has put that in, or taken away what the function wrote there. */
+function entrypointHeaders({ headers }: IncomingMessage): readonly string[] {
+  return [SERVICE_HEADERS.entrypoint, SERVICE_HEADERS.props].flatMap((name) => {
+    const value = headers[name]
+    return typeof value === 'string' ? [name, value] : []
+  })
 }
 
 /** A service is a function, or a namespace of which the request names a script. */

@@ -4,6 +4,7 @@ import { IsolaError, isIsolaError } from '../../sdk/model/errors.ts'
 import type { EgressLimits } from './egress-limits.ts'
 import type { ForwardOptions } from './forward.ts'
 import { serviceResponseHeaders } from './headers.ts'
+import type { RpcTunnelOptions } from './rpc-tunnel.ts'
 import type { ServiceCall } from './service-call.ts'
 import type { TunnelOptions } from './tunnel.ts'
 
@@ -55,6 +56,14 @@ export class ServiceDoor {
       secure: false,
       headers,
       headersBack: serviceResponseHeaders,
+    }
+  }
+
+  calling(functionName: string): Pick<RpcTunnelOptions, 'functionName' | 'connect' | 'toError'> {
+    return {
+      functionName,
+      connect: () => this.#connect(),
+      toError: (error) => unanswered(functionName, error),
     }
   }
 

@@ -11,8 +11,7 @@ import { IsolaError } from '../../sdk/model/errors.ts'
 import type { ModuleRef } from '../../sdk/model/bundle.ts'
 import type { WorkerContent } from '../../sdk/model/function.ts'
 import { INSTANCE_HEADERS } from '../pool/driver.ts'
-import { calledServices } from '../pool/dispatch-call.ts'
-import { SERVICE_HEADERS } from '../pool/inner-door.ts'
+import { RPC_HOST, RPC_SOCKET } from '../pool/inner-door.ts'
 import {
   Config,
   type HttpOptions,
@@ -24,20 +23,25 @@ import {
 } from './capnp/workerd.ts'
 import { limitsInForce } from './limits-in-force.ts'
 import { LOG_MARKS } from './log-marks.ts'
+import { outgoingServices, serviceBytesMax } from './service-bindings.ts'
 import { heapMib, MEMORY_PLAN, type MemoryPlan } from './workerd.ts'
 import {
-  ASSETS_SERVICE,
+  assetsOf,
   bindingsBytesMax,
   limitersOf,
-  serviceName,
   setBindings,
   setExtensions,
   type BindingOptions,
-  withoutLimiterHeaders,
+  withoutOwnHeaders,
 } from './worker-bindings.ts'
 
-/** Sockets in an instance's directory: it listens on the first two and connects to the third. */
-export const INSTANCE_SOCKETS = { http: 'http.sock', control: 'control.sock', egress: 'egress.sock' } as const
+/** Sockets in an instance's directory: it listens on the first three and connects to the last. */
+export const INSTANCE_SOCKETS = {
+  http: 'http.sock',
+  control: 'control.sock',
+  rpc: RPC_SOCKET,
+  egress: 'egress.sock',
+} as const
 
 /** Names of modules that start so are ours. */
 const RESERVED_MODULE_PREFIX = '__isola_'
@@ -73,41 +77,28 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
   message.allocateSegment(messageBytesMax(modules, options))
   const config = message.initRoot(Config)
 
-  const called = calledServices(content)
-  const limiters = limitersOf(content.bindings)
-  const hasAssets = content.bindings.some(({ type }) => type === 'assets')
-  const services = config._initServices(2 + called.length + limiters.length + (hasAssets ? 1 : 0))
+  const outgoing = [
+    ...outgoingServices(content),
+    ...limitersOf(content.bindings),
+    ...assetsOf(options.version),
+  ]
+  const services = config._initServices(2 + outgoing.length)
   const service = services.get(0)
   service.name = 'function'
   setWorker(service._initWorker(), options, modules)
   const egress = services.get(1)
   // Named like the service that workerd makes by itself: that one would open every CA file of the machine, and there is none in the sandbox.
   egress.name = 'internet'
-  withoutLimiterHeaders(initEgress(egress, options))
-  for (const [index, functionName] of called.entries()) {
+  withoutOwnHeaders(initEgress(egress, options))
+  for (const [index, { name, setHttp }] of outgoing.entries()) {
     const service = services.get(2 + index)
-    service.name = serviceName(functionName)
-    // The proxy asks whether the function may: what stands in a header, it could also write itself.
-    const header = initEgress(service, options)._initInjectRequestHeaders(1).get(0)
-    header.name = SERVICE_HEADERS.service
-    header.value = functionName
-  }
-  for (const [index, limiter] of limiters.entries()) {
-    const service = services.get(2 + called.length + index)
-    service.name = limiter.name
-    limiter.setHttp(initEgress(service, options))
-  }
-  if (hasAssets) {
-    const service = services.get(2 + called.length + limiters.length)
-    service.name = ASSETS_SERVICE
-    const header = initEgress(service, options)._initInjectRequestHeaders(1).get(0)
-    header.name = SERVICE_HEADERS.assetsOf
-    header.value = options.version.id
+    service.name = name
+    setHttp(initEgress(service, options))
   }
   setExtensions(config, content.bindings)
 
-  const sockets = config._initSockets(2)
-  for (const [index, name] of (['http', 'control'] as const).entries()) {
+  const sockets = config._initSockets(3)
+  for (const [index, name] of (['http', 'control', 'rpc'] as const).entries()) {
     const socket = sockets.get(index)
     socket.name = name
     socket.address = `unix:${options.socketDirectory}/${INSTANCE_SOCKETS[name]}`
@@ -118,6 +109,10 @@ export function encodeConfig(options: ConfigOptions): Uint8Array {
     const target = socket._initService()
     target.name = 'function'
     if (name === 'control') target.entrypoint = CONTROL_ENTRYPOINT
+    if (name === 'rpc') {
+      target.entrypoint = RPC_ENTRYPOINT
+      http.capnpConnectHost = RPC_HOST
+    }
   }
   // workerd reads them with the rest: a blank does not know yet whose memory it will have.
   const memoryMib = options.memoryMib ?? limitsInForce(options.version).memoryMib
@@ -140,6 +135,7 @@ function initEgress(service: Service, { socketDirectory }: ConfigOptions): HttpO
 
 const ENTRY_MODULE = `${RESERVED_MODULE_PREFIX}entry.js`
 const CONTROL_ENTRYPOINT = `${RESERVED_MODULE_PREFIX}control`
+const RPC_ENTRYPOINT = `${RESERVED_MODULE_PREFIX}rpc`
 /** Flags that bring `node:async_hooks`, which the guest follows requests with, and the one that forbids it. */
 const CONTEXT_FLAG = 'nodejs_als'
 const NO_CONTEXT_FLAG = 'no_nodejs_als'
@@ -151,6 +147,8 @@ const GUEST = {
   handlers: readGuest('handlers'),
   memory: readGuest('memory'),
   calls: readGuest('calls'),
+  context: readGuest('context'),
+  entrypoints: readGuest('entrypoints'),
   script: readGuest('script'),
   requests: readGuest('requests'),
   requestsUntracked: readGuest('requests-untracked'),
@@ -167,15 +165,19 @@ function guestModules(content: WorkerContent, memory: MemoryPlan): NamedBody[] {
     ? `import { scriptHandlers } from '${own('script')}'
 import '${own('globals')}'
 import ${main}
-export default wrap(scriptHandlers(), ${options})
+const handlers = scriptHandlers()
+offer({ default: handlers })
+export default wrap(handlers, ${options})
 `
     : `import * as exported from ${main}
 export * from ${main}
+offer(exported)
 export default wrap(exported.default, ${options})
 `
   const entry = `import '${own('prelude')}'
 import { control, wrap } from '${own('handlers')}'
-export { control as ${CONTROL_ENTRYPOINT} }
+import { offer, Rpc } from '${own('entrypoints')}'
+export { control as ${CONTROL_ENTRYPOINT}, Rpc as ${RPC_ENTRYPOINT} }
 ${parts}`
   const tracked = !content.compatibilityFlags.includes(NO_CONTEXT_FLAG)
   return [
@@ -185,6 +187,8 @@ ${parts}`
     ...(isScript ? scriptModules(content) : []),
     { name: `${RESERVED_MODULE_PREFIX}memory.js`, kind: 'esm', body: GUEST.memory },
     { name: `${RESERVED_MODULE_PREFIX}calls.js`, kind: 'esm', body: GUEST.calls },
+    { name: `${RESERVED_MODULE_PREFIX}context.js`, kind: 'esm', body: GUEST.context },
+    { name: `${RESERVED_MODULE_PREFIX}entrypoints.js`, kind: 'esm', body: GUEST.entrypoints },
     {
       name: `${RESERVED_MODULE_PREFIX}requests.js`,
       kind: 'esm',
@@ -279,6 +283,7 @@ function messageBytesMax(modules: readonly NamedBody[], options: ConfigOptions):
   const { bindings } = options.version.content
   let bytes = 64 * 1024 + 8 * options.socketDirectory.length
   bytes += bindingsBytesMax(bindings, options.socketDirectory)
+  bytes += serviceBytesMax(bindings, options.socketDirectory)
   for (const { name, body } of modules) bytes += body.length + 3 * name.length + 64
   for (const flag of options.version.content.compatibilityFlags) bytes += 3 * flag.length + 16
   return bytes + (8 - (bytes % 8))

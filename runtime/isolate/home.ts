@@ -4,7 +4,7 @@
  *
  *   <run>/i/<id>/instance.json          what the next agent must know
  *   <run>/i/<id>/{stdout,stderr}.log    out of the instance's sight
- *   <run>/i/<id>/{http,control}.sock    hard links: nothing the instance does in its own directory changes them
+ *   <run>/i/<id>/{http,control,rpc}.sock    hard links: nothing the instance does in its own directory changes them
  *   <run>/i/<id>/s/                     the instance's: sockets, and nothing else it can write to
  */
 import { chmodSync, chownSync, linkSync, lstatSync, mkdirSync, rmSync } from 'node:fs'
@@ -77,6 +77,7 @@ export function openHome(options: HomeOptions): Home {
     pinSockets() {
       pinSocket(join(socketDirectory, INSTANCE_SOCKETS.http), httpSocket)
       pinSocket(join(socketDirectory, INSTANCE_SOCKETS.control), controlSocket)
+      pinSocket(join(socketDirectory, INSTANCE_SOCKETS.rpc), join(directory, INSTANCE_SOCKETS.rpc))
     },
     async clear() {
       egress.close(id)

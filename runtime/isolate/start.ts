@@ -104,7 +104,7 @@ function configure({ blank, version, limits, cpus, loaded, egress, log }: Instan
 
 async function becomeReady({ blank, version }: InstanceStart, ended: Promise<Failure>): Promise<Failure> {
   const { home } = blank
-  await blank.listening(['http', 'control'])
+  await blank.listening(['http', 'control', 'rpc'])
   let handlers: readonly string[]
   try {
     home.pinSockets()
@@ -121,7 +121,7 @@ async function becomeReady({ blank, version }: InstanceStart, ended: Promise<Fai
   } catch (error) {
     return nodeFault(error)
   }
-  if (handlers.includes('fetch')) return undefined
+  if (handlers.includes('fetch') || handlers.includes('rpc') || handlers.includes('tail')) return undefined
   const { mainModule, format } = version.content
   const example =
     format === 'service-worker'

@@ -7,8 +7,10 @@ import { readFileSync } from 'node:fs'
 import { IsolaError } from '../../sdk/model/errors.ts'
 import type { Binding, RateLimitBinding, WorkerVersion } from '../../sdk/model/function.ts'
 import { dispatchServiceName } from '../pool/dispatch-call.ts'
+import { SERVICE_HEADERS } from '../pool/inner-door.ts'
 import { RATE_LIMIT_HEADERS } from '../pool/rate-limit-call.ts'
 import type { Config, HttpOptions, Worker, Worker_Binding } from './capnp/workerd.ts'
+import { CALL_HEADERS, guestBindings, nameOf, serviceName, type OutgoingService } from './service-bindings.ts'
 
 /** Closed with the fleet's key, as it lies in the version. */
 export interface SealedSecret {
@@ -36,8 +38,10 @@ export function setBindings(worker: Worker, options: BindingOptions): void {
   const { content } = options.version
   // Modules as globals are the entry's to set: workerd has them as bindings only for scripts, and this is none to it.
   const bindings = content.bindings.filter(({ type }) => type !== 'module')
-  const list = worker._initBindings(bindings.length)
+  const own = guestBindings(content)
+  const list = worker._initBindings(bindings.length + own.length)
   bindings.forEach((binding, index) => setBinding(list.get(index), binding, options))
+  own.forEach((set, index) => set(list.get(bindings.length + index)))
 }
 
 function setBinding(target: Worker_Binding, binding: Binding, options: BindingOptions): void {
@@ -76,7 +80,7 @@ function setBinding(target: Worker_Binding, binding: Binding, options: BindingOp
       return
     }
     case 'service':
-      target._initService().name = serviceName(binding.functionName)
+      target._initService().name = nameOf(binding)
       return
     case 'assets':
       target._initService().name = ASSETS_SERVICE
@@ -89,11 +93,17 @@ function setBinding(target: Worker_Binding, binding: Binding, options: BindingOp
   }
 }
 
-/** The version's own static files. */
-export const ASSETS_SERVICE = 'assets'
+const ASSETS_SERVICE = 'assets'
 
-export function serviceName(functionName: string): string {
-  return `service:${functionName}`
+/** The version's own static files, where it has a binding for them. */
+export function assetsOf({ id, content }: WorkerVersion): readonly OutgoingService[] {
+  if (!content.bindings.some(({ type }) => type === 'assets')) return []
+  const setHttp = (http: HttpOptions): void => {
+    const header = http._initInjectRequestHeaders(1).get(0)
+    header.name = SERVICE_HEADERS.assetsOf
+    header.value = id
+  }
+  return [{ name: ASSETS_SERVICE, setHttp }]
 }
 
 /** As Cloudflare shows it: the id is that of its API, a UUID. */
@@ -106,14 +116,9 @@ function versionMetadata({ id, tag, createdAt }: WorkerVersion): {
   return { id: uuid, tag: tag ?? '', timestamp: createdAt }
 }
 
-/** A service of the process that counts for the limits, one for each that is unlike the others. */
-export interface LimiterService {
-  readonly name: string
-  setHttp(http: HttpOptions): void
-}
-
-export function limitersOf(bindings: readonly Binding[]): readonly LimiterService[] {
-  const limiters = new Map<string, LimiterService>()
+/** Services of the process that count for the limits, one for each that is unlike the others. */
+export function limitersOf(bindings: readonly Binding[]): readonly OutgoingService[] {
+  const limiters = new Map<string, OutgoingService>()
   for (const binding of bindings) {
     if (binding.type !== 'rate-limit') continue
     const name = limiterName(binding)
@@ -132,10 +137,12 @@ export function limitersOf(bindings: readonly Binding[]): readonly LimiterServic
   return [...limiters.values()]
 }
 
-/** On the way out, which is the function's: what only a limiter may say is taken from what it sends. */
-export function withoutLimiterHeaders(http: HttpOptions): void {
+/** On the way out, which is the function's: what only a limiter or a service may say is taken from what it sends. */
+export function withoutOwnHeaders(http: HttpOptions): void {
+  const names = [RATE_LIMIT_HEADERS.limit, ...CALL_HEADERS]
+  const headers = http._initInjectRequestHeaders(names.length)
   // A header without a value is removed.
-  http._initInjectRequestHeaders(1).get(0).name = RATE_LIMIT_HEADERS.limit
+  for (const [index, name] of names.entries()) headers.get(index).name = name
 }
 
 function limiterName({ namespaceId, limit, periodS }: RateLimitBinding): string {

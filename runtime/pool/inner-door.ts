@@ -26,9 +26,32 @@ export const SERVICE_HEADERS = {
   assetsOf: 'isola-assets-of',
   /** From the instance: the function that the binding stands for. */
   service: 'isola-service',
+  /** From the instance, and on to the callee: which of its named entrypoints is called. Absent: the default one. */
+  entrypoint: 'isola-entrypoint',
+  /** From the instance, and on to the callee: JSON that the entrypoint finds in `ctx.props`. */
+  props: 'isola-props',
   /** To the callee, and with its own calls back to the proxy: how many calls of functions by functions led to this one. Absent: 0. */
   depth: 'isola-depth',
 } as const
+
+/**
+ * Calls of methods go over CONNECT, all the way: from an instance to the egress proxy for a host that names the callee, to
+ * the inner door and on to the callee for `RPC_HOST`. None of these hosts has a port, and what a function connects to does.
+ */
+export const RPC_HOST = 'isola-rpc'
+
+/** An instance listens for them beside the socket that its requests come by. */
+export const RPC_SOCKET = 'rpc.sock'
+
+/** `stub`: of several connections that an instance may have to one function. */
+export function rpcHost(functionName: string, stub: number): string {
+  return `${RPC_HOST}.${functionName}.${stub}`
+}
+
+/** `undefined` where the host is not one for calls of methods. */
+export function rpcCallee(host: string): string | undefined {
+  return /^isola-rpc\.([a-z0-9-]+)\.\d$/.exec(host)?.[1]
+}
 
 /**
  * To an instance. `lines`: somebody tails the function, so its log lines carry what was logged as values, too. `events`:

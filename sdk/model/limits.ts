@@ -525,6 +525,10 @@ export const EGRESS_LIMITS = {
   subrequestHoldMs: 1_000,
   /** Calls of functions by functions that lead to one another; the next is refused, since it is probably a circle. */
   serviceDepthMax: 16,
+  /** A service binding's props, as JSON in ASCII. */
+  servicePropsBytesMax: 8 * KIB,
+  /** A connection for calls of methods on which nobody waits for anything is closed. */
+  rpcIdleMs: 2_000,
   /** How often the agent is told what went through. */
   trafficReportMs: 1_000,
   /** Functions whose sums are kept; beyond it those without an instance are forgotten, the oldest first. */

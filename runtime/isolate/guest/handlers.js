@@ -8,12 +8,15 @@
  * objects), and a class is constructed as itself (`this.constructor`, `super`, RPC methods).
  */
 import { WorkerEntrypoint } from 'cloudflare:workers'
-import { watchCalls } from './__isola_calls.js'
+import { prepareEnv } from './__isola_calls.js'
+import { passesThrough, watch, work } from './__isola_context.js'
+import { fetchEntrypoint } from './__isola_entrypoints.js'
 import { collect, collectEvery, countRequest } from './__isola_memory.js'
 import { logException, TAILED } from './__isola_prelude.js'
 import { depths, requests } from './__isola_requests.js'
 
 const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect
+const NativeRequest = Request
 const NativeResponse = Response
 const nativeJson = Response.json
 const resolve = Promise.resolve.bind(Promise)
@@ -22,8 +25,8 @@ const then = bindCall(Promise.prototype.then)
 const requestJson = bindCall(Request.prototype.json)
 const endsWith = bindCall(String.prototype.endsWith)
 const getHeader = bindCall(Headers.prototype.get)
-const addMember = bindCall(WeakSet.prototype.add)
-const hasMember = bindCall(WeakSet.prototype.has)
+const deleteHeader = bindCall(Headers.prototype.delete)
+const parse = JSON.parse
 
 /** Those that workerd may call by itself; any other function of the object is reachable by RPC only. */
 const HANDLERS = [
@@ -40,13 +43,13 @@ const HANDLERS = [
 ]
 
 /** What the host asks over the control socket. */
-const state = { handlers: [], pending: 0 }
+const state = { handlers: [] }
 
 /** `GET /` answers the state; `GET /collect` collects garbage before. */
 export const control = {
   fetch(request) {
     if (endsWith(request.url, '/collect')) collect()
-    return apply(nativeJson, NativeResponse, [state])
+    return apply(nativeJson, NativeResponse, [{ ...state, pending: work.pending }])
   },
 }
 
@@ -68,6 +71,8 @@ export function wrap(exported, { moduleName, collection, isScript }) {
   }
   const handlers = isClass ? exported.prototype : exported
   state.handlers = HANDLERS.filter((name) => typeof handlers[name] === 'function')
+  // A class without handlers has methods to be called.
+  if (isClass) state.handlers.push('rpc')
   if (state.handlers.length === 0 && isScript)
     throw new TypeError(`${moduleName} listens for no request: ${SCRIPT_EXAMPLE}`)
   if (state.handlers.length === 0)
@@ -110,10 +115,9 @@ function wrapClass(Exported) {
       constructor(ctx, env) {
         watch(ctx)
         const instance = construct(Exported, [ctx, env])
-        if (typeof instance.fetch === 'function' || typeof instance.tail === 'function') {
-          const value = guard('fetch', instance.fetch ?? fetchOfNone, instance, { ctx, env })
-          defineProperty(instance, 'fetch', { value, configurable: true, writable: true })
-        }
+        // Without one of its own, too: what comes for its tail handler or another entrypoint comes by way of fetch.
+        const value = guard('fetch', instance.fetch ?? fetchOfNone, instance, { ctx, env })
+        defineProperty(instance, 'fetch', { value, configurable: true, writable: true })
         return instance
       }
     },
@@ -135,16 +139,38 @@ function guard(name, handler, self, own) {
     watch(ctx)
     const { headers } = values[0]
     const tail = getHeader(headers, 'isola-tail')
-    const isDelivery = tail === 'events'
-    const run = isDelivery ? deliver : handler
-    const given = isDelivery ? [values[0], self, own === undefined ? [values[1], ctx] : []] : values
+    const env = own === undefined ? values[1] : own.env
+    prepareEnv(env)
+    let run = handler
+    let given = values
+    // Of a consumer that is tailed itself it says both: "events, lines".
+    if (tail !== null && tail[0] === 'e') {
+      run = deliver
+      given = [values[0], self, own === undefined ? [env, ctx] : []]
+    } else if (
+      getHeader(headers, 'isola-entrypoint') !== null ||
+      getHeader(headers, 'isola-props') !== null
+    ) {
+      run = answerElsewhere
+      given = [values[0], ctx, env]
+    }
     const requestId = getHeader(headers, 'x-request-id') ?? undefined
     const id = tail === null || requestId === undefined ? requestId : TAILED + requestId
     const depth = getHeader(headers, 'isola-depth')
     if (depth === null) return requests.run(id, answer, run, self, given, ctx)
-    watchCalls(own === undefined ? values[1] : own.env)
     return depths.run(depth, () => requests.run(id, answer, run, self, given, ctx))
   }
+}
+
+/** For another entrypoint, or with props; no client can send what leads here. */
+function answerElsewhere(asked, ctx, env) {
+  const entrypoint = getHeader(asked.headers, 'isola-entrypoint') ?? undefined
+  const props = getHeader(asked.headers, 'isola-props')
+  const request = new NativeRequest(asked)
+  deleteHeader(request.headers, 'isola-entrypoint')
+  deleteHeader(request.headers, 'isola-props')
+  const call = { entrypoint, props: props === null ? undefined : parse(props) }
+  return fetchEntrypoint(call, { request, ctx, env })
 }
 
 /** Trace events of other functions, for the function's own `tail` handler. No client can send what leads here. */
@@ -185,55 +211,10 @@ function checkResponse(result) {
 
 function threw(thrown, ctx) {
   logException(thrown)
-  // The function asked for its origin to answer in this case: workerd does that only where it sees the exception.
-  if (ctx !== undefined && hasMember(passesThrough, ctx)) throw thrown
+  // Its origin is to answer in this case: workerd does that only where it sees the exception.
+  if (passesThrough(ctx)) throw thrown
   return new NativeResponse('the function threw an exception\n', {
     status: 500,
     headers: { 'isola-error': 'function_threw' },
   })
-}
-
-const passesThrough = new WeakSet()
-let watched
-
-/**
- * Counts `waitUntil` and notes `passThroughOnException`. Patched on the one prototype of all contexts, when the first
- * is seen: a context in a Proxy or with methods of its own would fail where workerd wants the real one.
- */
-function watch(ctx) {
-  if (watched !== undefined || ctx === undefined || ctx === null) return
-  watched = getPrototypeOf(ctx)
-  patch('waitUntil', function waitUntil(native, values) {
-    const result = apply(native, this, values)
-    state.pending += 1
-    then(
-      resolve(values[0]),
-      () => {
-        state.pending -= 1
-      },
-      (thrown) => {
-        state.pending -= 1
-        logException(thrown)
-      },
-    )
-    return result
-  })
-  patch('passThroughOnException', function passThroughOnException(native, values) {
-    const result = apply(native, this, values)
-    addMember(passesThrough, this)
-    return result
-  })
-}
-
-function patch(name, method) {
-  const descriptor = getOwnPropertyDescriptor(watched, name)
-  const native = descriptor?.value
-  if (typeof native !== 'function') return
-  const { [name]: value } = {
-    [name](...values) {
-      return apply(method, this, [native, values])
-    },
-  }
-  defineProperty(value, 'length', { value: native.length })
-  defineProperty(watched, name, { ...descriptor, value })
 }
