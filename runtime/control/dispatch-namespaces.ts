@@ -91,6 +91,13 @@ export function scriptFunction(namespace: DispatchNamespace, script: string): st
   return Object.hasOwn(functionByScript, script) ? functionByScript[script] : undefined
 }
 
+/** The namespace that a function is a script of. */
+export function namespaceOfFunction(head: Head, functionName: string): string | undefined {
+  return Object.entries(namespacesIn(head)).find(([, { functionByScript }]) =>
+    Object.values(functionByScript).includes(functionName),
+  )?.[0]
+}
+
 /**
  * The same ports, on which whatever puts the script's function into the head also puts the script into its namespace: so a
  * deploy is the deploy of every function, and no crash leaves one without the other. Throws `not_found` in the swap where
@@ -148,9 +155,15 @@ export function withoutFunction(head: Head, functionName: string): DispatchChang
   return { functions, dispatchNamespaces: Object.fromEntries(entries) }
 }
 
-/** Throws `not_found` for a binding to a namespace that is not there: it would else be found by its first caller. */
+/** Throws `invalid_argument` for a binding to a namespace that is not there: its first caller would else be who finds it. */
 export function checkNamespaces(head: Head, content: VersionContent): void {
-  for (const name of namespacesOf(content)) findNamespace(head, name)
+  const missing = namespacesOf(content).find((name) => !Object.hasOwn(namespacesIn(head), name))
+  if (missing === undefined) return
+  const binding = content.bindings.find((each) => each.type === 'dispatch' && each.namespace === missing)
+  throw new IsolaError(
+    'invalid_argument',
+    `the binding "${binding?.name}" names the dispatch namespace ${JSON.stringify(missing.slice(0, 100))}, which is not there: make it first (wrangler dispatch-namespace create), or correct the name`,
+  )
 }
 
 function namespacesIn({ dispatchNamespaces = {} }: Head): Namespaces {

@@ -1,4 +1,6 @@
+import { IsolaError } from '../../sdk/model/errors.ts'
 import type { FunctionRecord, FunctionRoute, Head } from '../../sdk/model/function.ts'
+import { namespaceOfFunction } from './dispatch-namespaces.ts'
 import { findFunction } from './find-function.ts'
 import { untilLive } from './go-live.ts'
 import type { ControlPorts } from './ports.ts'
@@ -33,16 +35,29 @@ export async function setHosting(
     const functions = takenFrom === undefined ? head.functions : withoutRoutes(head.functions, takenFrom)
     const wanted = routes === undefined ? record.routes : configRoutes(record.routes, parsePatterns(routes))
     checkRoutesFree({ ...head, functions }, functionName, wanted)
-    const next = amend({
+    const hosted = {
       ...record,
       routes: wanted,
       baseDomainHost: baseDomainHost ?? record.baseDomainHost,
       previewHosts: previewHosts ?? record.previewHosts,
-    })
+    }
+    checkMayAnswer(head, hosted)
+    const next = amend(hosted)
     return { ...functions, [functionName]: next }
   })
   await untilLive(ports, head)
   return findFunction(head, functionName)
+}
+
+/** Throws `conflict` for a script of a dispatch namespace: its caller decides who reaches it. */
+function checkMayAnswer(head: Head, { name, baseDomainHost, previewHosts, routes }: FunctionRecord): void {
+  const answers = baseDomainHost || previewHosts || routes.some(({ source }) => source === 'config')
+  const namespace = answers ? namespaceOfFunction(head, name) : undefined
+  if (namespace === undefined) return
+  throw new IsolaError(
+    'conflict',
+    `"${name}" is a script of the dispatch namespace "${namespace}" and answers on no host: call it by a binding to the namespace, or deploy it under another name`,
+  )
 }
 
 function withoutRoutes(

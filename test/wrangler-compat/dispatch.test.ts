@@ -142,6 +142,23 @@ describe('a script of a namespace', () => {
     expect(functionNames()).toEqual([before])
   })
 
+  test('is given no host by the calls that give other functions theirs', async () => {
+    await put('anna')
+    const functionName = functionNames()[0] ?? ''
+    for (const [method, path, body] of [
+      ['POST', 'subdomain', { enabled: true }],
+      ['PUT', 'routes', [{ pattern: 'anna.example/*' }]],
+      ['PUT', 'domains/records', { origins: [{ hostname: 'anna.example' }] }],
+    ] as const) {
+      const answer = await place.call(method, `${SCRIPTS}/${functionName}/${path}`, body)
+      expect(answer, path).toMatchObject({ status: 409, success: false })
+      expect(message(answer)).toContain('dispatch namespace "customers"')
+    }
+    const off = await place.call('POST', `${SCRIPTS}/${functionName}/subdomain`, { enabled: false })
+    expect(off.status).toBe(200)
+    expect(place.registry.head.functions[functionName]).toMatchObject({ routes: [], baseDomainHost: false })
+  })
+
   test('that is refused leaves nothing', async () => {
     const { generation } = place.registry.head
     const answer = await put('anna', 'customers', {
@@ -210,8 +227,8 @@ describe('a binding to a namespace', () => {
 
   test('that is not there is refused, and named', async () => {
     const answer = await upload({ namespace: 'nobody' })
-    expect(answer.success).toBe(false)
-    expect(message(answer)).toContain('"nobody"')
+    expect(answer).toMatchObject({ status: 400, errors: [{ code: 10021 }] })
+    expect(message(answer)).toMatch(/"D".*"nobody"/)
     expect(functionNames()).toEqual([])
   })
 
