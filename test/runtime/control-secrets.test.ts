@@ -102,7 +102,7 @@ describe('secrets of a function', () => {
   test('a newer version that does not serve is not put into service by a secret', async () => {
     const modules = await place.client.uploadBlobs(bundleOf(`${CODE}\n// newer`).modules)
     const { baseDomainHost: _, previewHosts: __, routes: ___, ...fields } = DEPLOY_OPTIONS
-    await place.client.createVersion('shop', { ...fields, mainModule: 'index.js', modules } as never)
+    await place.client.createVersion('shop', { ...fields, mainModule: 'index.js', modules })
     expect(await errorOf(await put('KEY'))).toMatchObject({
       code: 'conflict',
       message: expect.stringContaining('does not serve alone'),
