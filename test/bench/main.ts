@@ -15,6 +15,14 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       'CPU, throughput and added latency of the router beside nginx and Caddy (needs nginx, caddy, wrk)',
     load: () => import('./router.ts'),
   },
+  assets: {
+    summary: 'CPU and throughput of static files beside nginx serving the same directory (needs nginx, wrk)',
+    load: () => import('./assets.ts'),
+  },
+  'asset-upload': {
+    summary: 'upload of 1,000 static files through wrangler’s API: time, and memory of the agent',
+    load: () => import('./asset-upload.ts'),
+  },
   'cold-start': {
     summary: 'first response of a function with no instance, beside spawning plain workerd',
     load: () => import('./cold-start.ts'),
