@@ -140,7 +140,11 @@ describe('bytes that never came from wrangler', () => {
     )
   const part = (disposition: string, type: string, body: string): string =>
     `--B\r\ncontent-disposition: form-data; ${disposition}\r\n${type === '' ? '' : `content-type: ${type}\r\n`}\r\n${body}\r\n`
-  const module = part('name="a.js"; filename="a.js"', 'application/javascript+module', 'export default {}')
+  const module = part(
+    'name="a.js"; filename="a.js"',
+    'application/javascript+module',
+    'export default { fetch() {} }',
+  )
   const metadata = (json: string): string => part('name="metadata"', '', json)
   const FORM = 'multipart/form-data; boundary=B'
 

@@ -40,6 +40,15 @@ export function readBindings(uploads: unknown, context: BindingContext): Binding
   return { bindings: [...found, ...keptBindings(names, context)] }
 }
 
+/** Why each of those is refused that need something isola does not have; for who refuses the upload without reading it. */
+export function unsupportedBindings(uploads: unknown): readonly string[] {
+  if (!Array.isArray(uploads)) return []
+  return (uploads as unknown[])
+    .filter(isUpload)
+    .filter(({ type }) => type !== 'inherit' && !BINDING_TYPES.some((known) => known.type === type))
+    .map((upload) => unsupportedBinding(upload))
+}
+
 /** All refusals as one text. */
 export function refusalText(refusals: readonly BindingRefusal[]): string {
   return refusals.map(({ refused }) => refused).join('\n')

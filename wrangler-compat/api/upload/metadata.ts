@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { parseJson } from '../../../runtime/control/request-body.ts'
 import { isIsolaError } from '../../../sdk/model/errors.ts'
 import { CONTROL_LIMITS } from '../../../sdk/model/limits.ts'
+import { unsupportedBindings } from '../../bindings/read-bindings.ts'
 import { CloudflareError } from '../api-error.ts'
 
 const annotation = z.string().max(CONTROL_LIMITS.messageCharsMax).nullish()
@@ -73,7 +74,8 @@ function parsed(json: string): unknown {
   }
 }
 
-function refuseMissing({ migrations, exports, containers, annotations }: UploadMetadata): void {
+function refuseMissing(metadata: UploadMetadata): void {
+  const { migrations, exports, containers, annotations, bindings } = metadata
   const problems: string[] = []
   const alias = annotations?.['workers/alias']
   if (typeof alias === 'string') {
@@ -101,5 +103,7 @@ function refuseMissing({ migrations, exports, containers, annotations }: UploadM
       '"containers" asks for containers behind Durable Objects, which isola does not have yet: deploy the image as a container function (isola deploy), and call it by a service binding',
     )
   }
-  if (problems.length > 0) throw new CloudflareError('invalidScript', problems.join('\n'))
+  if (problems.length === 0) return
+  // With a migration comes the binding it is for: one answer names both.
+  throw new CloudflareError('invalidScript', [...problems, ...unsupportedBindings(bindings)].join('\n'))
 }
