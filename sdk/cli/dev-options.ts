@@ -176,7 +176,10 @@ function variableEntry(binding: Binding): [string, never][] {
   }
 }
 
-function rateLimitEntry(binding: Binding): [string, { simple: { limit: number; period: 10 | 60 } }][] {
+function rateLimitEntry(
+  binding: Binding,
+): [string, { namespace_id: string; simple: { limit: number; period: 10 | 60 } }][] {
   if (binding.type !== 'rate-limit') return []
-  return [[binding.name, { simple: { limit: binding.limit, period: binding.periodS } }]]
+  const { name, namespaceId, limit, periodS } = binding
+  return [[name, { namespace_id: namespaceId, simple: { limit, period: periodS } }]]
 }

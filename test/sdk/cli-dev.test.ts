@@ -81,6 +81,24 @@ function childrenOf(pid: number): number[] {
 }
 
 describe('isola dev', () => {
+  test('a script of the service-worker format finds its bindings as global variables', async () => {
+    const config = {
+      name: 'd',
+      main: 'index.ts',
+      compatibility_date: '2026-11-01',
+      vars: { WHO: 'dev' },
+      version_metadata: { binding: 'META' },
+      ratelimits: [{ name: 'LIMIT', namespace_id: '1', simple: { limit: 1, period: 60 } }],
+    }
+    writeFileSync(join(directory, 'wrangler.json'), JSON.stringify(config))
+    write(`const who = WHO
+      addEventListener('fetch', (event) => event.respondWith(LIMIT.limit({ key: 'x' }).then(({ success }) =>
+        Response.json([who, META.id.length, success]))))`)
+    const dev = await startDev()
+    expect(await (await fetch(dev.url)).json()).toEqual(['dev', 36, true])
+    expect(await (await fetch(dev.url)).json()).toEqual(['dev', 36, false])
+  })
+
   test('a service binding to the function itself works, and one to another says that it is not here', async () => {
     writeFileSync(
       join(directory, 'wrangler.json'),
