@@ -77,7 +77,7 @@ export const ASSET_LIMITS = {
   cachedFileBytesMax: 512 * KIB,
   cacheBytesMax: 64 * MIB,
   /** Larger ones are read in pieces of this size, each when its client has taken the one before. */
-  pieceBytes: 64 * KIB,
+  pieceBytes: 256 * KIB,
   /** Files of all manifests that are held compiled; beyond it the longest compiled are dropped. */
   compiledFilesMax: 1_000_000,
   /** Of `_headers` and `_redirects`, as Cloudflare has them; what is beyond is left out. */
@@ -458,8 +458,8 @@ export const TAIL_LIMITS = {
   sessionMsMax: 6 * 3_600_000,
   /** Of one message of a client, whole. */
   clientMessageBytesMax: 64 * KIB,
-  /** Sent to a client and not yet taken; beyond it events are dropped, and the client is told. */
-  bufferedBytesMax: MIB,
+  /** Sent to a client and not yet taken; beyond it events are dropped, and the client is told. What one report brings fits. */
+  bufferedBytesMax: 4 * MIB,
   pingMs: 30_000,
   /** A client that says nothing this long is gone. */
   silenceMsMax: 75_000,

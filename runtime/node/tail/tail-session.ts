@@ -62,7 +62,8 @@ export class Session {
 
   /** What was buffered has left, or some time has passed without a drop. */
   onRelief(): void {
-    if (this.#dropped === 0) return
+    const buffered = this.#connection?.socket.bufferedBytes ?? 0
+    if (this.#dropped === 0 || buffered > TAIL_LIMITS.bufferedBytesMax / 2) return
     this.#notify('overload-stop', `this tail is complete again; ${this.#dropped} events were dropped`)
     this.#dropped = 0
   }
