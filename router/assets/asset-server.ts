@@ -12,7 +12,7 @@ import type { ResponseHead } from '../forward/response-head.ts'
 import type { ServedVersion } from '../served-version.ts'
 import { FileBodies } from './file-bodies.ts'
 import { readFileRequest, type FileRequest } from './file-request.ts'
-import { FileStream, openFile } from './file-stream.ts'
+import { FileStream, openFile, type FileSource } from './file-stream.ts'
 import { portionOf } from './rules/conditions.ts'
 import type { Site, SiteAnswer, SiteFile } from './rules/site.ts'
 import { Sites } from './sites.ts'
@@ -25,6 +25,8 @@ type FilesAnswer = Exclude<SiteAnswer, { type: 'code' }>
 export class AssetServer {
   readonly #sites = new Sites()
   readonly #bodies = new FileBodies()
+  /** Of whole files on their way: evicted or not, they are in memory until their clients have them. */
+  #heldBytes = 0
 
   apply(snapshot: Snapshot): void {
     this.#sites.apply(snapshot)
@@ -145,12 +147,23 @@ export class AssetServer {
       return
     }
     const respond = (bytes: Buffer): void => {
-      exchange.beginFile()
+      exchange.beginFile(this.#hold(bytes.length))
       exchange.onResponse(head, isWhole ? bytes : bytes.subarray(start, end))
     }
-    const kept = this.#bodies.find(file.sha256)
+    const kept = this.#mayHold(file.sizeBytes) ? this.#bodies.find(file.sha256) : undefined
     if (kept !== undefined) respond(kept)
     else void this.#fetch(exchange, { file, served, head, start, end, respond })
+  }
+
+  /** Clients that read slowly, each another file, must not fill the memory. */
+  #mayHold(bytes: number): boolean {
+    return bytes <= ASSET_LIMITS.pieceBytes || this.#heldBytes + bytes <= ASSET_LIMITS.heldBytesMax
+  }
+
+  #hold(bytes: number): FileSource | undefined {
+    if (bytes <= ASSET_LIMITS.pieceBytes) return undefined
+    this.#heldBytes += bytes
+    return { pause() {}, resume() {}, abandon() {}, onFinish: () => (this.#heldBytes -= bytes) }
   }
 
   async #fetch(
@@ -167,7 +180,7 @@ export class AssetServer {
     const { file, served, head, start, end, respond } = wanted
     const path = this.#sites.filePath(file.sha256)
     try {
-      if (file.sizeBytes <= ASSET_LIMITS.cachedFileBytesMax) {
+      if (file.sizeBytes <= ASSET_LIMITS.cachedFileBytesMax && this.#mayHold(file.sizeBytes)) {
         const bytes = await this.#bodies.read(path, file.sha256)
         if (!exchange.isOver) respond(bytes)
         return

@@ -5,6 +5,16 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { ASSET_LIMITS } from '../../sdk/model/limits.ts'
 
+/** What an exchange knows of the file that answers it. */
+export interface FileSource {
+  pause(): void
+  resume(): void
+  /** Nothing more is to be read. */
+  abandon(): void
+  /** The client has all of it, or is gone. */
+  onFinish(): void
+}
+
 export interface FileStreamOptions {
   readonly start: number
   /** Not part of it. */
@@ -24,7 +34,7 @@ export async function openFile(path: string, sizeBytes: number): Promise<FileHan
   throw new Error(`it has ${size} bytes instead of ${sizeBytes}`)
 }
 
-export class FileStream {
+export class FileStream implements FileSource {
   readonly #handle: FileHandle
   readonly #options: FileStreamOptions
   #position: number
@@ -57,6 +67,9 @@ export class FileStream {
     this.#state = 'over'
     if (!this.#reading) this.#close()
   }
+
+  // Nothing is held that `abandon` has not let go.
+  onFinish(): void {}
 
   async #read(): Promise<void> {
     const { end, onPiece, onEnd, onLost } = this.#options

@@ -7,7 +7,7 @@
 import { ERRORS, type ErrorCode } from '../../sdk/model/errors.ts'
 import { TAIL_HEADER } from '../../runtime/pool/inner-door.ts'
 import type { PooledInstance, Refusal } from '../../runtime/pool/pool.ts'
-import type { FileStream } from '../assets/file-stream.ts'
+import type { FileSource } from '../assets/file-stream.ts'
 import type { Client, LiveRequest } from '../client.ts'
 import { Presence } from '../presence.ts'
 import type { RequestHead } from '../request-head.ts'
@@ -53,7 +53,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #instance: PooledInstance | undefined
   #connection: InstanceConnection | undefined
   /** What is read of it, where a static file answers. */
-  #file: FileStream | undefined
+  #file: FileSource | undefined
   #headArrived = false
   #attempts = 0
   /** When the instance was given that has it; 0: none. */
@@ -184,9 +184,9 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
     this.#flush(nowMs)
   }
 
-  /** A static file answers in an instance's place, by `onResponse`, or by `onHead` and what follows as `stream` reads it. */
-  beginFile(stream?: FileStream): void {
-    this.#file = stream
+  /** A static file answers in an instance's place, by `onResponse`, or by `onHead` and what follows as `source` reads it. */
+  beginFile(source?: FileSource): void {
+    this.#file = source
     this.#course.firstPlacedMs = this.#course.startMs
   }
 
@@ -458,6 +458,7 @@ export class Exchange implements LiveRequest, ResponseReader, Mourner {
   #finish(nowMs: number, options: { readonly aborted: boolean } = { aborted: false }): void {
     if (this.#state === 'done') return
     this.#state = 'done'
+    this.#file?.onFinish()
     const { live } = this.#client
     if (live.length === 1) live.pop()
     else live.splice(live.indexOf(this), 1)

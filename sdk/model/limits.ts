@@ -74,10 +74,12 @@ export type RouterLimits = { readonly [Name in keyof typeof ROUTER_LIMITS]: numb
 /** Static files of functions, as the router serves them. */
 export const ASSET_LIMITS = {
   /** Files up to this size are kept in memory, of all functions together up to the other. */
-  cachedFileBytesMax: 512 * KIB,
-  cacheBytesMax: 64 * MIB,
-  /** Larger ones are read in pieces of this size, each when its client has taken the one before. */
-  pieceBytes: 256 * KIB,
+  cachedFileBytesMax: MIB,
+  cacheBytesMax: 32 * MIB,
+  /** Of files above the size of a piece, whole on their way to clients; beyond it they go in pieces, too. */
+  heldBytesMax: 32 * MIB,
+  /** Larger files are read in pieces of this size, each when its client has taken the one before. */
+  pieceBytes: 64 * KIB,
   /** Files of all manifests that are held compiled; beyond it the longest compiled are dropped. */
   compiledFilesMax: 1_000_000,
   /** Of `_headers` and `_redirects`, as Cloudflare has them; what is beyond is left out. */

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { request, type IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -9,7 +9,7 @@ import { startHttpInstance, type HttpInstance } from '../harness/fake-instance.t
 import { hello, startTestRouter, type RawResponse, type TestRouter } from '../harness/router-process.ts'
 import { aFunction } from '../harness/snapshots.ts'
 
-const LARGE = Buffer.alloc(ASSET_LIMITS.cachedFileBytesMax * 12 + 7, 'isola is an island ')
+const LARGE = Buffer.alloc(ASSET_LIMITS.cachedFileBytesMax * 6 + 7, 'isola is an island ')
 const FILES = {
   '/index.html': '<h1>home</h1>',
   '/app.js': 'export {}',
@@ -47,6 +47,14 @@ beforeAll(async () => {
   await router.apply([site, both])
   router.up('one', { functionName: 'both', versionId: ID.both })
 })
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return ''
+  }
+}
 
 afterAll(async () => {
   await router.stop()
@@ -224,6 +232,35 @@ describe('bounds', () => {
     expect(status).toBe(200)
     expect(body.equals(LARGE)).toBe(true)
     client.socket.destroy()
+  })
+
+  test('whole files on their way to slow clients are bounded in memory; beyond it files come in pieces, and are whole', async () => {
+    await using slow = await startTestRouter({ limits: { socketIdleTimeoutMs: 60_000 } })
+    const body = Buffer.alloc(ASSET_LIMITS.cachedFileBytesMax, 'slowly ')
+    new AssetPlace(join(slow.directory, 'assets')).put(ID.site, { files: { '/f': body } })
+    await slow.apply([site])
+    const ask = 'GET /f HTTP/1.1\r\nHost: site.localhost\r\n\r\n'
+    // It is in memory from here on.
+    await slow.ask(ask)
+    const isOpen = (): boolean =>
+      readdirSync(`/proc/${slow.pid}/fd`).some((fd) =>
+        linkOf(`/proc/${slow.pid}/fd/${fd}`).includes('/assets/files/'),
+      )
+    const count = ASSET_LIMITS.heldBytesMax / body.length + 1
+    const clients = await Promise.all(Array.from({ length: count }, () => slow.open()))
+    expect(isOpen()).toBe(false)
+    for (const client of clients) {
+      // Many requests on one connection: the sockets' own buffers take the first few.
+      client.socket.pause()
+      client.send(ask.repeat(10))
+    }
+    await expect.poll(isOpen, { timeout: 10_000 }).toBe(true)
+    const last = clients.at(-1)!
+    for (const client of clients.slice(0, -1)) client.socket.destroy()
+    last.socket.resume()
+    for (let turn = 0; turn < 10; turn++) expect((await last.response()).body.equals(body)).toBe(true)
+    last.socket.destroy()
+    await expect.poll(isOpen).toBe(false)
   })
 
   test('a client that leaves in the middle of a large file leaves no open file behind', async () => {
