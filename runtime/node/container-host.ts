@@ -4,6 +4,7 @@ import { isIsolaError } from '../../sdk/model/errors.ts'
 import { ENGINE_LIMITS } from '../../sdk/model/limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import { openCodeStore } from '../container/code-store.ts'
+import { cgroupParentOf } from '../container/container-cgroup.ts'
 import { CONTAINER_LABELS } from '../container/container-labels.ts'
 import { createContainerDriver } from '../container/driver.ts'
 import { createEgressNetwork } from '../container/egress-network.ts'
@@ -65,6 +66,7 @@ export async function openContainerHost(options: ContainerHostOptions): Promise<
     isolationName: data.name,
     runDirectory: data.runPath,
     egressNetwork,
+    cgroupParent: () => cgroupParentOf({ engine, isolationName: data.name }),
   })
   const driver = await createContainerDriver({
     engine,
