@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { DeployResult } from '../sdk/model/control.ts'
 import { isAlive, runIsola, startTestNode, type TestNode } from './harness/node.ts'
+import { removeNodeImages } from './harness/node-images.ts'
 
 const EXAMPLES = fileURLToPath(new URL('../examples', import.meta.url))
 /** Those that need no container engine; `examples-container.test.ts` has the others. */
@@ -131,7 +132,10 @@ describe('the examples', () => {
 
 describe('npm start', () => {
   const dataDirectory = mkdtempSync(join(tmpdir(), 'isola-start-'))
-  afterAll(() => rmSync(dataDirectory, { recursive: true, force: true }))
+  afterAll(async () => {
+    await removeNodeImages(dataDirectory)
+    rmSync(dataDirectory, { recursive: true, force: true })
+  })
   const running: { readonly child: ChildProcess; readonly exited: Promise<unknown> }[] = []
   // A failed test must not leave its node behind.
   afterEach(async () => {

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ProcessStatus } from '../../sdk/model/node-status.ts'
+import { removeNodeImages } from '../harness/node-images.ts'
 import { startBenchNode, type BenchNode } from './bench-node.ts'
 import { openEmptyPools } from './container-empty-pools.ts'
 import { BLANK_CLASS, deployKind, KINDS, type Kind } from './container-functions.ts'
@@ -72,6 +73,7 @@ export async function run(options: BenchOptions): Promise<Report> {
     return makeReport(bench, { samples, count })
   } finally {
     await bench.stop()
+    await removeNodeImages(bench.node.dataDirectory)
     rmSync(directory, { recursive: true, force: true })
   }
 }
