@@ -14,9 +14,10 @@ import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { DeployResult } from '../sdk/model/control.ts'
-import { AWS_CLIENT_INSTALL_MS, installAwsClient } from './harness/aws-client.ts'
+import { AWS_CLIENT_INSTALL_MS, awsClientTest, installAwsClient } from './harness/aws-client.ts'
 import { describeEngine } from './harness/engine.ts'
 import { startTestNode, type TestNode } from './harness/node.ts'
+import { removeNodeImages } from './harness/node-images.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const EXAMPLES = join(ROOT, 'examples')
@@ -45,6 +46,7 @@ describeEngine('the examples in containers', () => {
   })
   afterAll(async () => {
     const { leftBehind, exitCode } = await node.stop()
+    await removeNodeImages(node.dataDirectory)
     rmSync(copies, { recursive: true, force: true })
     expect(leftBehind).toEqual([])
     expect(exitCode).toBe(0)
@@ -131,7 +133,7 @@ describeEngine('the examples in containers', () => {
     expect((await node.fetch('server.localhost', '/nowhere')).status).toBe(404)
   })
 
-  test(
+  awsClientTest(
     "aws-image runs AWS's own client, unmodified",
     async () => {
       const directory = copy('aws-image')

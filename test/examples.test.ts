@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import type { DeployResult } from '../sdk/model/control.ts'
 import { isAlive, runIsola, startTestNode, type TestNode } from './harness/node.ts'
+import { removeNodeImages } from './harness/node-images.ts'
 
 const EXAMPLES = fileURLToPath(new URL('../examples', import.meta.url))
 /** Those that need no container engine; `examples-container.test.ts` has the others. */
@@ -131,7 +132,10 @@ describe('the examples', () => {
 
 describe('npm start', () => {
   const dataDirectory = mkdtempSync(join(tmpdir(), 'isola-start-'))
-  afterAll(() => rmSync(dataDirectory, { recursive: true, force: true }))
+  afterAll(async () => {
+    await removeNodeImages(dataDirectory)
+    rmSync(dataDirectory, { recursive: true, force: true })
+  })
   const running: { readonly child: ChildProcess; readonly exited: Promise<unknown> }[] = []
   // A failed test must not leave its node behind.
   afterEach(async () => {
@@ -178,7 +182,29 @@ describe('npm start', () => {
       expect(await exited, stderr()).toBe(0)
       expect(processes.filter(({ pid }) => isAlive(pid))).toEqual([])
     }
-  }, 180_000)
+  }, 300_000)
+
+  test('says of each example in a container why it is left out where there is no engine', async () => {
+    const { child, exited, stderr } = startExamples(
+      '--http=127.0.0.1:0',
+      '--control=127.0.0.1:0',
+      `--data=${join(dataDirectory, 'without-engine')}`,
+      `--engine-socket=${join(dataDirectory, 'no-engine.sock')}`,
+    )
+    const left: string[] = []
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line.startsWith('left out')) left.push(line)
+      if (line.startsWith('Ctrl-C')) break
+    }
+    expect(
+      left.map((line) => line.split(' ')[2]),
+      stderr(),
+    ).toEqual(['report', 'server', 'resize', 'gallery', 'aws-image', 'jobs'])
+    expect(left[0]).toContain('container engine')
+    expect(left[3]).toContain('it calls "resize", which is not there')
+    child.kill('SIGTERM')
+    expect(await exited, stderr()).toBe(0)
+  }, 120_000)
 
   test('a node that cannot start ends it with the same code and message', async () => {
     const { child, exited, stderr } = startExamples('--http', 'nonsense')

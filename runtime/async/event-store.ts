@@ -108,18 +108,16 @@ export class EventStore {
     })
   }
 
-  /** Those that are due, oldest first. */
-  due(functionName: string, options: { readonly nowMs: number; readonly limit: number }): StoredEvent[] {
-    const text = 'SELECT * FROM events WHERE function_name = ? AND due_ms <= ? ORDER BY due_ms, id LIMIT ?'
-    const rows = this.#all<EventRow>(text, [functionName, options.nowMs, options.limit])
-    return rows.map((row) => ({ ...eventOf(row), rowId: row.id, dueMs: row.due_ms, tries: row.tries }))
+  /** Those that are due next, without what they carry: a megabyte each is read when it is tried. */
+  upcoming(functionName: string, limit: number): { readonly rowId: number; readonly dueMs: number }[] {
+    const text = `SELECT id AS rowId, due_ms AS dueMs FROM events WHERE function_name = ? ORDER BY due_ms, id LIMIT ?`
+    return this.#all(text, [functionName, limit])
   }
 
-  /** When the next of those that are not being tried is due. */
-  nextDueMs(functionName: string, tried: ReadonlySet<number>): number | undefined {
-    const text = 'SELECT id, due_ms FROM events WHERE function_name = ? ORDER BY due_ms, id LIMIT ?'
-    const rows = this.#all<Pick<EventRow, 'id' | 'due_ms'>>(text, [functionName, tried.size + 1])
-    return rows.find(({ id }) => !tried.has(id))?.due_ms
+  event(rowId: number): StoredEvent | undefined {
+    const [row] = this.#all<EventRow>('SELECT * FROM events WHERE id = ?', [rowId])
+    if (row === undefined) return undefined
+    return { ...eventOf(row), rowId, dueMs: row.due_ms, tries: row.tries }
   }
 
   remove(rowId: number): Promise<void> {

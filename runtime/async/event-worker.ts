@@ -98,7 +98,7 @@ export class EventWorker {
 
   /** Returns when there will be more to begin, as far as time alone decides. */
   #begin(): number {
-    const { queues, store, now, limits } = this.#options
+    const { queues, now, limits } = this.#options
     let nextMs = Infinity
     if (this.#unwritten > 0) return nextMs
     // Those that are served move to the end while they are gone through: the copy ends.
@@ -113,20 +113,28 @@ export class EventWorker {
       const most = queue.refusals > 0 ? 1 : limits.triesPerFunctionConcurrentMax
       const free = Math.min(most - queue.tried.size, limits.triesConcurrentMax - this.#tries.size)
       if (free <= 0) continue
-      queue.dueMs ??= store.nextDueMs(queue.functionName, queue.tried) ?? Infinity
-      if (queue.dueMs <= nowMs) {
-        const found = store.due(queue.functionName, { nowMs, limit: queue.tried.size + free })
-        const events = found.filter(({ rowId }) => !queue.tried.has(rowId)).slice(0, free)
-        for (const event of events) this.#start(queue, event)
-        queues.delete(queue.functionName)
-        queues.set(queue.functionName, queue)
-        queue.dueMs = store.nextDueMs(queue.functionName, queue.tried) ?? Infinity
-        // More are due and there is no place: whoever ends comes back.
-        if (queue.dueMs <= nowMs) continue
-      }
-      nextMs = Math.min(nextMs, queue.dueMs)
+      if (queue.dueMs === undefined || queue.dueMs <= nowMs) this.#serve(queue, { free, nowMs })
+      // More are due and there is no place: whoever ends comes back.
+      if (queue.dueMs! > nowMs) nextMs = Math.min(nextMs, queue.dueMs!)
     }
     return nextMs
+  }
+
+  /** Begins what is due, as many as are free, and notes when the next is. */
+  #serve(queue: FunctionQueue, { free, nowMs }: { readonly free: number; readonly nowMs: number }): void {
+    const { queues, store } = this.#options
+    const upcoming = store
+      .upcoming(queue.functionName, queue.tried.size + free + 1)
+      .filter(({ rowId }) => !queue.tried.has(rowId))
+    const due = upcoming.slice(0, free).filter(({ dueMs }) => dueMs <= nowMs)
+    queue.dueMs = upcoming[due.length]?.dueMs ?? Infinity
+    if (due.length === 0) return
+    for (const { rowId } of due) {
+      const event = store.event(rowId)
+      if (event !== undefined) this.#start(queue, event)
+    }
+    queues.delete(queue.functionName)
+    queues.set(queue.functionName, queue)
   }
 
   #start(queue: FunctionQueue, event: StoredEvent): void {

@@ -4,7 +4,7 @@
  * cannot be made, because the engine is away or a base image cannot be built, is tried again in growing intervals:
  * a start says what is wrong to whoever asks for one.
  */
-import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
+import { CONTAINER_LIMITS, INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 
 export interface Blank {
   readonly id: string
@@ -43,7 +43,8 @@ interface Stock<Made> {
 
 export function createBlanks<Made extends Blank>(options: BlanksOptions<Made>): Blanks<Made> {
   const { make, untilCleared } = options
-  const { blanksMax, blankSpacingMs, blankAfterStartMs, crashBackoffMsMax, blankRetryMs } = INSTANCE_LIMITS
+  const { blanksMax, blankSpacingMs, crashBackoffMsMax, blankRetryMs } = INSTANCE_LIMITS
+  const { blankAfterStartMs } = CONTAINER_LIMITS
   const stockByClass = new Map<string, Stock<Made>>()
   let timer: NodeJS.Timeout | undefined
   let making = false

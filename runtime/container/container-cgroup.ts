@@ -8,7 +8,14 @@ import { basename, dirname, join } from 'node:path'
 import { INSTANCE_LIMITS } from '../../sdk/model/limits.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 import { cgroupOfProcess, readMounts, type Cgroup } from '../machine/cgroup.ts'
-import { limitAround, read, readNumber, tryRemoveDirectory, tryWrite } from '../machine/cgroup-file.ts'
+import {
+  limitAround,
+  read,
+  readKey,
+  readNumber,
+  tryRemoveDirectory,
+  tryWrite,
+} from '../machine/cgroup-file.ts'
 import type { Engine } from './engine.ts'
 
 export interface ContainerCgroups {
@@ -19,8 +26,10 @@ export interface ContainerCgroups {
   readonly canLimitCpus: boolean
   limitCpus(cgroup: Cgroup, cpus: number): void
   processesOf(cgroup: Cgroup): number[]
-  /** The budget in MiB, if containers together have come to it; to be asked when one was ended for want of memory. */
-  budgetReachedMib(): number | undefined
+  /** How often containers together have come to their budget so far. */
+  budgetHits(): number
+  /** The budget in MiB, if they have come to it since. */
+  budgetReachedMib(hitsBefore: number): number | undefined
   /** Removes the parent, if empty. */
   close(): Promise<void>
 }
@@ -39,6 +48,12 @@ export function openContainerCgroups(options: {
   let knownName: string | undefined
   let parentDirectories: Readonly<Record<string, string>> | undefined
   let isBudgetInForce = budget === undefined
+  const budgetHits = (): number => {
+    const { memory, unified } = parentDirectories ?? {}
+    if (memory !== undefined) return readNumber(memory, 'memory.failcnt') ?? 0
+    // The local file leaves out what containers reached of their own; Linux has it since 5.2.
+    return unified === undefined ? 0 : (readKey(unified, 'memory.events.local', 'oom') ?? 0)
+  }
 
   return {
     canLimitCpus: process.getuid?.() === 0,
@@ -74,17 +89,8 @@ export function openContainerCgroups(options: {
       const text = directory === undefined ? undefined : read(directory, 'cgroup.procs')
       return (text ?? '').split('\n').filter(Boolean).map(Number)
     },
-    budgetReachedMib() {
-      const { memory, unified } = parentDirectories ?? {}
-      if (budget === undefined) return undefined
-      const mostBytes =
-        (memory === undefined ? undefined : readNumber(memory, 'memory.max_usage_in_bytes')) ??
-        (unified === undefined ? undefined : readNumber(unified, 'memory.peak'))
-      // The kernel refuses in steps of up to 64 pages.
-      return mostBytes !== undefined && mostBytes >= (budget.memoryMib - 1) * MIB
-        ? budget.memoryMib
-        : undefined
-    },
+    budgetHits,
+    budgetReachedMib: (hitsBefore) => (budgetHits() > hitsBefore ? budget?.memoryMib : undefined),
     async close() {
       const names = Object.values(parentNamesOf(options.isolationName))
       // The engine makes it in every hierarchy, and removes it in none.

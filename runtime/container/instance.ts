@@ -35,6 +35,7 @@ export function createInstance(
   const { home, container, sandbox, output } = body
   const { cgroup } = container
   const { cgroups } = parts.tools
+  const hitsBefore = cgroups.budgetHits()
   let state: InstanceState = 'running'
   let exit: ExitReport | undefined
   let requested: ExitCause | undefined
@@ -54,7 +55,7 @@ export function createInstance(
     if (body.environment !== undefined) parts.lambda.ended(home.id, environmentEnd(end, errors))
     // Half of its limit, and then all of it between two looks: the limit was its own.
     const wasFarBelow = seen.memoryBytes > 0 && seen.memoryBytes < (limits.memoryMib * MIB) / 2
-    const budgetReachedMib = wasFarBelow ? cgroups.budgetReachedMib() : undefined
+    const budgetReachedMib = wasFarBelow ? cgroups.budgetReachedMib(hitsBefore) : undefined
     const reported = reportExit({ end, requested, requestedMessage, errors, limits, budgetReachedMib })
     exit = seen.cpuMs > 0 ? { ...reported, cpuMs: seen.cpuMs } : reported
     state = 'gone'

@@ -88,6 +88,8 @@ async function untilReady(
   body: StartingBody,
 ): Promise<void> {
   const { home, container, output, ready } = body
+  const { cgroups } = parts.tools
+  const hitsBefore = cgroups.budgetHits()
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
@@ -109,7 +111,7 @@ async function untilReady(
       requested: undefined,
       errors,
       limits,
-      budgetReachedMib: parts.tools.cgroups.budgetReachedMib(),
+      budgetReachedMib: cgroups.budgetReachedMib(hitsBefore),
     })
     throw new IsolaError(cause === 'node_out_of_memory' ? 'node_full' : 'start_failed', message)
   }

@@ -105,7 +105,9 @@ export class Environment {
       this.#initFailed(end.outOfMemory ? 'Runtime.OutOfMemory' : 'Runtime.ExitError', exitWords(end))
     }
     this.#over('failure')
-    this.#failAll((requestId) => exited(this.#subject(requestId), end))
+    this.#failAll((requestId) =>
+      exited({ ...this.#subject(requestId), memoryMib: this.#function?.memoryMib ?? 0 }, end),
+    )
   }
 
   /** Its container is being stopped in an orderly way. */

@@ -35,14 +35,17 @@ export function timedOut(subject: Subject, timeoutMs: number): FunctionFailure {
 }
 
 /** Its container ended while it was at it. */
-export function exited(subject: Subject, end: EnvironmentEnd): FunctionFailure {
+export function exited(
+  subject: Subject & { readonly memoryMib: number },
+  end: EnvironmentEnd,
+): FunctionFailure {
   const words = exitWords(end)
   return failure({
     errorType: end.outOfMemory ? 'Runtime.OutOfMemory' : 'Runtime.ExitError',
     errorMessage: `RequestId: ${subject.requestId} Error: ${words}`,
     code: end.outOfMemory ? 'memory_limit_exceeded' : 'instance_crashed',
     message: end.outOfMemory
-      ? `the instance of function "${subject.functionName}" ran out of memory and was ended: raise its memory limit`
+      ? `the instance of function "${subject.functionName}" reached its memory limit of ${subject.memoryMib} MiB and was ended: raise it`
       : `the instance of function "${subject.functionName}" ended before it answered: its log may say why`,
   })
 }

@@ -80,7 +80,11 @@ export class LambdaProcess {
     const { id } = place
     const before = this.#heldById.get(id)
     if (before !== undefined && isSamePlace(before.place, place)) {
-      void before.opened.then(() => this.#sendIfHeld(before, { type: 'opened', id }))
+      before.opened.then(
+        () => this.#sayOpened(before),
+        // It has been said.
+        () => undefined,
+      )
       if (place.function !== undefined) before.environment.claim(place.function)
       return
     }
@@ -96,7 +100,7 @@ export class LambdaProcess {
     this.#heldById.set(id, held)
     if (place.function !== undefined) environment.claim(place.function)
     held.opened.then(
-      () => this.#sendIfHeld(held, { type: 'opened', id }),
+      () => this.#sayOpened(held),
       (error: unknown) => {
         const message = error instanceof Error ? error.message : String(error)
         this.#options.onProblem(`environment ${id} could not be opened: ${message}`)
@@ -104,6 +108,12 @@ export class LambdaProcess {
         if (this.#heldById.get(id) === held) this.#close(id)
       },
     )
+  }
+
+  /** With all that is known: an agent may have forgotten what it heard before it named its environments. */
+  #sayOpened(held: Held): void {
+    this.#sendIfHeld(held, { type: 'opened', id: held.place.id })
+    if (this.#heldById.get(held.place.id) === held) held.environment.tell()
   }
 
   #close(id: string): void {

@@ -13,10 +13,8 @@ export class ResponseWriter {
   write(parts: readonly Buffer[]): boolean {
     const response = this.#response
     if (response.destroyed) return true
-    response.cork()
-    for (const part of parts) response.write(part)
-    response.uncork()
-    this.isBlocked = response.writableNeedDrain
+    // Not corked: what a cork holds back may need a drain that never comes.
+    this.isBlocked = !response.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts))
     return !this.isBlocked
   }
 

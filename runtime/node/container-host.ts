@@ -1,8 +1,11 @@
 import { join } from 'node:path'
 import type { ImageSummary } from '../../sdk/model/control.ts'
+import { isIsolaError } from '../../sdk/model/errors.ts'
 import { ENGINE_LIMITS } from '../../sdk/model/limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import { openCodeStore } from '../container/code-store.ts'
+import { cgroupParentOf } from '../container/container-cgroup.ts'
+import { CONTAINER_LABELS } from '../container/container-labels.ts'
 import { createContainerDriver } from '../container/driver.ts'
 import { createEgressNetwork } from '../container/egress-network.ts'
 import { createEngine } from '../container/engine-client.ts'
@@ -28,7 +31,11 @@ export interface ContainerHost {
   resolveImage(reference: string): Promise<ImageSummary>
   /** Removes code and images that no version names any more. */
   collect(): Promise<void>
+  /** With the driver. */
+  close(): void
 }
+
+const FIREWALL_CHECK_MS = 15_000
 
 export interface ContainerHostOptions {
   readonly data: DataDirectory
@@ -61,6 +68,7 @@ export async function openContainerHost(options: ContainerHostOptions): Promise<
     isolationName: data.name,
     runDirectory: data.runPath,
     egressNetwork,
+    cgroupParent: () => cgroupParentOf({ engine, isolationName: data.name }),
   })
   const driver = await createContainerDriver({
     engine,
@@ -77,6 +85,17 @@ export async function openContainerHost(options: ContainerHostOptions): Promise<
     egressNetwork,
     budget,
   })
+  // Whoever flushes the machine's firewall opens the node to containers that run already.
+  const guard = setInterval(() => {
+    engine
+      .listNetworks({ [CONTAINER_LABELS.node]: data.name })
+      .then((networks) => (networks.length > 0 ? egressNetwork.ensure() : undefined))
+      .catch((error: unknown) => {
+        if (!isIsolaError(error) || error.code !== 'engine_unavailable') {
+          onEvent(`the rules of the network of containers cannot be checked: ${String(error)}`)
+        }
+      })
+  }, FIREWALL_CHECK_MS)
   return {
     driver,
     images,
@@ -91,6 +110,7 @@ export async function openContainerHost(options: ContainerHostOptions): Promise<
       await code.collect(named.archives)
       if (named.any) await images.collect(named.images, { bytesMax: ENGINE_LIMITS.buildCacheBytesMax })
     },
+    close: () => clearInterval(guard),
   }
 }
 

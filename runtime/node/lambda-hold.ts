@@ -63,13 +63,13 @@ export class LambdaHold implements LambdaPort {
   }
 
   async resume(environments: readonly LambdaEnvironment[]): Promise<ReadonlySet<string>> {
-    for (const environment of environments) this.#hold(environment)
+    const held = environments.map((environment) => this.#hold(environment))
     // One that nobody needs any more is told that nothing is left, and taken over.
     if (environments.length === 0 && !existsSync(this.#socketPath)) return new Set()
     await this.#start()
     const { promise: patience, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, RESUME_MS)
-    const allReady = Promise.all(environments.map(({ id }) => this.#heldById.get(id)?.ready.promise))
+    const allReady = Promise.all(held.map(({ ready }) => ready.promise))
     await Promise.race([allReady.catch(() => undefined), patience])
     clearTimeout(timer)
     return new Set(this.#readyIds)

@@ -32,6 +32,7 @@ export async function renderMetrics(
   writeInstances(metrics, state)
   writeScaling(metrics, state.gauges)
   writeEgress(metrics, state)
+  writeEvents(metrics, state)
   writeNode(metrics, state)
   const texts = [await registry.metrics()]
   for (const histogram of HISTOGRAMS) {
@@ -237,6 +238,22 @@ function writeEgress(metrics: MetricWriter, { egress }: MetricsState): void {
       [{ function: functionName, direction: 'out' }, bytesOut],
       [{ function: functionName, direction: 'in' }, bytesIn],
     ]),
+  )
+}
+
+function writeEvents(metrics: MetricWriter, { gauges }: MetricsState): void {
+  const { events } = gauges.status
+  metrics.gauge(
+    {
+      name: 'events_waiting',
+      help: 'Events that wait to be worked on, or are being tried.',
+      labels: ['function'],
+    },
+    events.map(({ functionName, waiting }): Sample => [{ function: functionName }, waiting]),
+  )
+  metrics.gauge(
+    { name: 'dead_letters', help: 'Events that failed for good, and are kept.', labels: ['function'] },
+    events.map(({ functionName, dead }): Sample => [{ function: functionName }, dead]),
   )
 }
 

@@ -23,7 +23,7 @@ export interface NodeMetricsOptions {
 }
 
 export interface NodeGauges {
-  readonly status: Pick<NodeStatus, 'version' | 'budget' | 'scaling' | 'processes'>
+  readonly status: Pick<NodeStatus, 'version' | 'budget' | 'events' | 'scaling' | 'processes'>
   readonly versions: readonly SlotGauge[]
 }
 

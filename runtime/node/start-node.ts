@@ -190,6 +190,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
   const driver = joinDrivers({ worker: isolates, container: containers.driver })
   // Instances taken over outlive an agent that cannot start, as they outlived the one before.
   let adopted = 0
+  undo.push(() => containers.close())
   undo.push(() => (adopted > 0 ? undefined : driver.close()))
   const supervisor = new Supervisor({
     driver,
@@ -266,6 +267,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
       routerPid: router.link.pid,
       egressPid: egress.link.pid,
       lambdaPid: containers.lambda.link.pid,
+      asyncEvents: events,
     })
   const ports = controlPorts({
     registry,
@@ -328,6 +330,7 @@ async function startParts(options: NodeOptions, parts: Parts): Promise<RunningNo
     await router.stop(INSTANCE_LIMITS.drainTimeoutMs)
     supervisor.onRouterLost()
     await supervisor.close(INSTANCE_LIMITS.waitUntilMsMax)
+    containers.close()
     await driver.close()
     await containers.lambda.shutdown(INSTANCE_LIMITS.stopGraceMs)
     await egress.link.shutdown({ type: 'shutdown' }, INSTANCE_LIMITS.stopGraceMs)

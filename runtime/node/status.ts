@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { NodeStatus, ProcessStatus } from '../../sdk/model/node-status.ts'
+import type { AsyncEvents } from '../async/async-events.ts'
 import type { InstanceDriver } from '../pool/driver.ts'
 import type { NodeBudget } from '../pool/node-events.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -19,11 +20,12 @@ export interface NodeParts {
   readonly egressPid: number
   /** 0 where none runs. */
   readonly lambdaPid: number
+  readonly asyncEvents: Pick<AsyncEvents, 'counts'>
 }
 
 /** Every process of the node, with what it uses now. */
 export function describeNode(parts: NodeParts): NodeStatus {
-  const { driver, supervisor, routerPid, egressPid, lambdaPid, ...rest } = parts
+  const { driver, supervisor, routerPid, egressPid, lambdaPid, asyncEvents, ...rest } = parts
   const platform = (role: ProcessStatus['role'], pid: number): ProcessStatus[] => {
     const usage = readUsage(pid)
     return usage === undefined ? [] : [{ role, pid, state: 'running', ...usage }]
@@ -34,6 +36,7 @@ export function describeNode(parts: NodeParts): NodeStatus {
     sandbox: driver.sandbox,
     limits: driver.limits,
     scaling: supervisor.explain(),
+    events: [...asyncEvents.counts()].map(([functionName, counts]) => ({ functionName, ...counts })),
     processes: [
       ...platform('agent', process.pid),
       ...platform('router', routerPid),

@@ -386,6 +386,7 @@ const VERSION_FAULTS: ReadonlySet<ErrorCode> = new Set([
 function faultOf(error: unknown): StartFault {
   const code = isIsolaError(error) ? error.code : undefined
   if (code === 'node_full') return 'full'
+  if (code === 'engine_unavailable') return 'engine'
   return code !== undefined && VERSION_FAULTS.has(code) ? 'version' : 'node'
 }
 

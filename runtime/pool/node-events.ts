@@ -5,7 +5,7 @@
 import type { ExitCause } from '../../sdk/model/node-status.ts'
 import type { Policy } from '../../sdk/model/policy.ts'
 import type { MemoryRank } from './driver.ts'
-import type { InstanceLoad, VersionLoad } from './wire.ts'
+import type { InstanceLoad, StartRefusalCode, VersionLoad } from './wire.ts'
 
 /** What instances may use together on this node. */
 export interface NodeBudget {
@@ -37,8 +37,11 @@ export interface FoundInstance {
   readonly memoryMib?: number
 }
 
-/** Whose fault a failed start is. `full`: the machine has no place for any now. Only `version` counts against the version. */
-export type StartFault = 'version' | 'node' | 'full'
+/**
+ * Whose fault a failed start is. `full`: the machine has no place for any now. `engine`: what runs its kind is not there. Only
+ * `version` counts against the version.
+ */
+export type StartFault = 'version' | 'node' | 'full' | 'engine'
 
 export type NodeEvent =
   /** Replaces all versions. Instances of a function that is not among them at all go at once. */
@@ -119,7 +122,7 @@ export type NodeAction =
   | {
       readonly type: 'refuse'
       readonly versionId: string
-      readonly code: 'start_failed' | 'crash_loop' | 'node_full'
+      readonly code: StartRefusalCode
       readonly message: string
       readonly retryAfterMs: number
     }

@@ -49,6 +49,14 @@ export function onStartFailed(
       version.startAfterMs = nowMs + NODE_FAULT_MS
       version.obstacle = `the node could not start one and tries again every second: ${message}`
       break
+    case 'engine': {
+      version.startAfterMs = nowMs + NODE_FAULT_MS
+      // Which socket is for the operator; who asked had better not wait for an engine to be installed.
+      const what = `function "${version.fn.name}" needs this node's container engine, which does not answer: "isola doctor" there says what is missing`
+      const refusal = { code: 'engine_unavailable', message: what, retryAfterMs: NODE_FAULT_MS } as const
+      refuse(node, version, refusal, nowMs)
+      break
+    }
     case 'version': {
       const retryAfterMs = node.crashLoops.onStartFailed(version.id, message, nowMs)
       const what = `function "${version.fn.name}" did not start: ${message}`

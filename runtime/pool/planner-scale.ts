@@ -12,6 +12,7 @@ import {
 } from './planner-records.ts'
 import { type NodeState } from './planner-state.ts'
 import { onSilence } from './planner-demand.ts'
+import type { StartRefusalCode } from './wire.ts'
 import { decide, partOfMin, type PoolObservation, type ScalingDecision } from './scaling.ts'
 
 /** Each version that ticks look at is decided anew at least so often. */
@@ -175,7 +176,7 @@ export function refuse(
   node: NodeState,
   version: PlannedVersion,
   refusal: {
-    readonly code: 'start_failed' | 'crash_loop' | 'node_full'
+    readonly code: StartRefusalCode
     readonly message: string
     readonly retryAfterMs: number
   },

@@ -26,6 +26,9 @@ export interface Freezer {
   readonly thawed: string
 }
 
+/** Why no instance of a version can be had. */
+export type StartRefusalCode = 'start_failed' | 'crash_loop' | 'node_full' | 'engine_unavailable'
+
 export type AgentToRouter =
   | { readonly type: 'snapshot'; readonly snapshot: Snapshot }
   /** All running instances, after (re)connecting: the router forgets any other. */
@@ -49,7 +52,7 @@ export type AgentToRouter =
   | {
       readonly type: 'start-refused'
       readonly versionId: string
-      readonly code: 'start_failed' | 'crash_loop' | 'node_full'
+      readonly code: StartRefusalCode
       readonly message: string
       /** Until then requests are refused at once, without asking again. */
       readonly retryAfterMs: number

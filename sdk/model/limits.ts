@@ -261,6 +261,8 @@ export const CONTAINER_LIMITS = {
   imageBytesMax: 10 * 1024 * MIB,
   buildTimeoutMs: 1_800_000,
   initTimeoutMs: 10_000,
+  /** The refill of blanks after one was claimed: a start in a sandbox takes the engine so long. */
+  blankAfterStartMs: 250,
   /** What a new container is expected to take until it is measured, MiB: an idle node runtime takes 20 to 40. */
   reserveMib: 48,
   pidsMax: 256,

@@ -48,6 +48,14 @@ export interface ScalingStatus {
   readonly panicking: boolean
 }
 
+export interface EventStatus {
+  readonly functionName: string
+  /** Those that are being tried included. */
+  readonly waiting: number
+  /** Dead letters. */
+  readonly dead: number
+}
+
 export interface NodeStatus {
   readonly version: string
   readonly dataDirectory: string
@@ -62,5 +70,7 @@ export interface NodeStatus {
   /** What instances may use together. */
   readonly budget: { readonly memoryMib: number; readonly cpus: number }
   readonly scaling: readonly ScalingStatus[]
+  /** Of functions with events that wait to be worked on, or that failed for good. */
+  readonly events: readonly EventStatus[]
   readonly processes: readonly ProcessStatus[]
 }

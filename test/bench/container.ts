@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ProcessStatus } from '../../sdk/model/node-status.ts'
+import { removeNodeImages } from '../harness/node-images.ts'
 import { startBenchNode, type BenchNode } from './bench-node.ts'
 import { openEmptyPools } from './container-empty-pools.ts'
 import { BLANK_CLASS, deployKind, KINDS, type Kind } from './container-functions.ts'
@@ -19,7 +20,9 @@ const RUNGS = { cold: { idleMs: 100 }, paused: { min: 1, pauseMs: 100 }, warm: {
 type Rung = keyof typeof RUNGS
 
 const AT_ONCE = 20
+/** Before the first sample, and in each. */
 const WARM_UP = 100
+const WARM_PER_SAMPLE = 50
 /** A blank that was just started still loads; on a node that rests it has long done so. */
 const REST_MS = 200
 
@@ -48,11 +51,13 @@ export async function run(options: BenchOptions): Promise<Report> {
         await deployKind(bench, { kind, name: `${kind}-${rung}`, directory })
         await bench.client.setPolicy(`${kind}-${rung}`, RUNGS[rung])
       }
+      for (let request = 0; request < WARM_UP; request++) await answerOf(bench, `${kind}-warm`)
     }
     const emptyPools = await openEmptyPools()
     try {
       for (let sample = 0; sample < count; sample++) {
         options.progress(`first answers, ${sample + 1} of ${count}`)
+        await sampleWarm(bench, samples)
         samples.add('docker run', 'docker', await dockerRun())
         for (const kind of KINDS) {
           for (const rung of ['cold', 'paused'] as const) {
@@ -68,7 +73,21 @@ export async function run(options: BenchOptions): Promise<Report> {
     return makeReport(bench, { samples, count })
   } finally {
     await bench.stop()
+    await removeNodeImages(bench.node.dataDirectory)
     rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** When nothing is being started: a container's start takes a good part of two cores. */
+async function sampleWarm(bench: BenchNode, samples: Samples): Promise<void> {
+  await bench.waitFor('blanks of every kind', (processes) =>
+    KINDS.every((kind) => processes.some(({ blankClass }) => BLANK_CLASS[kind].test(blankClass ?? ''))),
+  )
+  await new Promise((resolve) => setTimeout(resolve, REST_MS))
+  for (const kind of KINDS) {
+    for (let request = 0; request < WARM_PER_SAMPLE; request++) {
+      samples.add('warm', kind, await answerOf(bench, `${kind}-warm`))
+    }
   }
 }
 
@@ -86,7 +105,7 @@ async function firstOf(
   return await answerOf(bench, name)
 }
 
-/** What is seen of instances that run: requests, memory, a crash, many who come at once. */
+/** What is seen of instances that run: memory, a crash, many who come at once. */
 async function sampleRunning(
   bench: BenchNode,
   given: {
@@ -98,11 +117,7 @@ async function sampleRunning(
 ): Promise<void> {
   const { kind, directory, samples, options } = given
   const name = `${kind}-warm`
-  options.progress(`${kind}: warm, crashes, ${AT_ONCE} at once`)
-  for (let request = 0; request < WARM_UP; request++) await answerOf(bench, name)
-  for (let request = 0; request < (options.quick ? 50 : 500); request++) {
-    samples.add('warm', kind, await answerOf(bench, name))
-  }
+  options.progress(`${kind}: memory, crashes, ${AT_ONCE} at once`)
   await new Promise((resolve) => setTimeout(resolve, 2_000))
   samples.add('memory', kind, memoryMb(await instanceOf(bench, name)))
   for (let sample = 0; sample < (options.quick ? 1 : 5); sample++) {

@@ -3,15 +3,12 @@
  * differ where AWS's would leave something undone: an empty body behind HTTP metadata, what is no JSON.
  */
 import { join } from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
-import { AWS_CLIENT_INSTALL_MS, installAwsClient } from '../harness/aws-client.ts'
+import { beforeAll, expect, test } from 'vitest'
+import { AWS_CLIENT_INSTALL_MS, describeAwsClient, installAwsClient } from '../harness/aws-client.ts'
 import { startGuest, type Guest, type GuestOptions } from '../harness/guest-runtime.ts'
 import type { Outcome } from '../harness/runtime-api.ts'
 
 let client = ''
-beforeAll(async () => {
-  client = join(await installAwsClient(), 'node_modules/aws-lambda-ric/index.mjs')
-}, AWS_CLIENT_INSTALL_MS)
 
 type Given = Pick<GuestOptions, 'files' | 'handler' | 'environment'>
 
@@ -55,7 +52,11 @@ const HEADERS = {
   'Lambda-Runtime-Trace-Id': 'Root=1-5759e988-bd862e3fe1be46a994272793',
 }
 
-describe('the runtime clients of isola and AWS agree on', () => {
+describeAwsClient('the runtime clients of isola and AWS agree on', () => {
+  beforeAll(async () => {
+    client = join(await installAwsClient(), 'node_modules/aws-lambda-ric/index.mjs')
+  }, AWS_CLIENT_INSTALL_MS)
+
   test.each([
     ['results', 'async (event) => event', [{ a: 1 }, null, 'text', 1.5, [], { ü: '\u2028' }]],
     ['nothing', 'async () => undefined', [1]],

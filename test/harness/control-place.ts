@@ -95,6 +95,7 @@ export async function openControlPlace(
       limits: 'none',
       budget: { memoryMib: 1_024, cpus: 2 },
       scaling: node.scaling,
+      events: [],
       processes: [],
     }),
     usage: (query) => node.usage(query),

@@ -10,7 +10,7 @@ import { startRuntimeApi, type Claim, type RuntimeApi } from './runtime-api.ts'
 const GUEST = fileURLToPath(new URL('../../runtime/container/guest', import.meta.url))
 
 /** A blank is not told what it will be; AWS's environment comes with the claim. */
-export const AWS_ENVIRONMENT = {
+const AWS_ENVIRONMENT = {
   AWS_LAMBDA_FUNCTION_NAME: 'shop',
   AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
   AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '256',

@@ -186,7 +186,7 @@ interface Through {
   readonly agent?: HttpAgent
 }
 
-export async function send(through: Through, options: CallOptions): Promise<Answer> {
+async function send(through: Through, options: CallOptions): Promise<Answer> {
   const response = await open(through, options)
   const parts: Buffer[] = []
   for await (const part of response) parts.push(part as Buffer)

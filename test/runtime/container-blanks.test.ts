@@ -189,6 +189,29 @@ describe('starts at a time', () => {
     expect(order).toEqual(['first', 'start', 'refill'])
   })
 
+  test('a refill waits while a start is under way, though there is room, and not for ever', async () => {
+    const patient = createStartGate(2, { refillWaitMs: 60_000 })
+    const start = Promise.withResolvers<void>()
+    let hasRefilled = false
+    const refill = (gate: ReturnType<typeof createStartGate>) =>
+      gate.run({ urgent: false }, async () => void (hasRefilled = true))
+    const both = [patient.run({ urgent: true }, () => start.promise), refill(patient)]
+    await turn()
+    expect(hasRefilled).toBe(false)
+    start.resolve()
+    await Promise.all(both)
+    expect(hasRefilled).toBe(true)
+
+    const impatient = createStartGate(2, { refillWaitMs: 1 })
+    const endless = Promise.withResolvers<void>()
+    const running = impatient.run({ urgent: true }, () => endless.promise)
+    hasRefilled = false
+    await refill(impatient)
+    expect(hasRefilled).toBe(true)
+    endless.resolve()
+    await running
+  })
+
   test('one that fails lets the next in', async () => {
     const gate = createStartGate(1)
     await expect(gate.run({ urgent: true }, () => Promise.reject(new Error('no')))).rejects.toThrow('no')

@@ -42,8 +42,9 @@ const post = async (socketPath: string, event: string): Promise<void> => {
 /** Nothing of it: containers, directories, processes. Blanks are. */
 const nothingLeft = async (): Promise<void> => {
   await expect.poll(() => place.containers(), { timeout: 10_000 }).toEqual([])
-  expect(readdirSync(join(place.directory, 'r', 'c'))).toEqual([])
-  expect(readdirSync(join(place.directory, 'd', 'containers'))).toEqual([])
+  for (const folder of [join('r', 'c'), join('d', 'containers')]) {
+    await expect.poll(() => readdirSync(join(place.directory, folder)), { timeout: 10_000 }).toEqual([])
+  }
   expect(place.driver.pids()).toEqual([])
 }
 
@@ -319,5 +320,28 @@ describeEngine('code on a platform runtime', () => {
     }
     await Promise.all(instances.map((instance) => instance.stop({ graceMs: 5_000 })))
     await nothingLeft()
+  })
+})
+
+describeEngine('all containers of a node', () => {
+  test('have its budget together, and one that is ended for that is told so', async () => {
+    const own = await openContainerPlace({ budget: { memoryMib: 128, cpus: 1 } })
+    try {
+      const eater = await own.driver.start(
+        await codeVersion(
+          'export const handler = () => { const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1)) }',
+        ),
+        { memoryMib: 512 },
+      )
+      expect(eater.usage().memoryBytes).toBeGreaterThan(4_000_000)
+      await ask(eater.socketPath, '/', invoke)
+      expect(await eater.exited).toMatchObject({
+        cause: 'node_out_of_memory',
+        message:
+          "the node's memory budget of 128 MiB for all containers was used up; this instance was below its own limit of 512 MiB",
+      })
+    } finally {
+      await own.end()
+    }
   })
 })

@@ -36,8 +36,9 @@ const failure = async (starting: Promise<unknown>): Promise<{ code: string; mess
 }
 const nothingLeft = async (): Promise<void> => {
   await expect.poll(() => place.containers(), { timeout: 10_000 }).toEqual([])
-  await expect.poll(() => readdirSync(join(place.directory, 'r', 'c'))).toEqual([])
-  expect(readdirSync(join(place.directory, 'd', 'containers'))).toEqual([])
+  for (const folder of [join('r', 'c'), join('d', 'containers')]) {
+    await expect.poll(() => readdirSync(join(place.directory, folder)), { timeout: 10_000 }).toEqual([])
+  }
   expect(place.driver.pids()).toEqual([])
 }
 

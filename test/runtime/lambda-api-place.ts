@@ -106,6 +106,7 @@ export async function openLambdaPlace(
       limits: 'none',
       budget: { memoryMib: 1_024, cpus: 2 },
       scaling: node.scaling,
+      events: [],
       processes: [],
     }),
     usage: async () => ({ hours: [], lagS: 10 }),

@@ -12,7 +12,7 @@ let nowMs: number
 let metrics: NodeMetrics
 beforeEach(() => {
   gauges = {
-    status: { version: '1.2.3', budget: { memoryMib: 512, cpus: 2 }, scaling: [], processes: [] },
+    status: { version: '1.2.3', budget: { memoryMib: 512, cpus: 2 }, events: [], scaling: [], processes: [] },
     versions: [],
   }
   live = new Set(['shop/v1'])
@@ -190,6 +190,7 @@ describe('instances and processes', () => {
       status: {
         version: '1.2.3',
         budget: { memoryMib: 2, cpus: 1.5 },
+        events: [{ functionName: 'jobs', waiting: 3, dead: 2 }],
         scaling: [scaling],
         processes: [
           instance({}),
@@ -209,6 +210,8 @@ describe('instances and processes', () => {
     expect(values.get('isola_queue_depth{function="shop"}')).toBe(2)
     expect(values.get('isola_instance_memory_bytes{function="shop",version="v1"}')).toBe(30)
     expect(values.get('isola_blanks')).toBe(1)
+    expect(values.get('isola_events_waiting{function="jobs"}')).toBe(3)
+    expect(values.get('isola_dead_letters{function="jobs"}')).toBe(2)
     expect(values.get('isola_desired_instances{function="shop",version="v1"}')).toBe(4)
     expect(values.get('isola_concurrency{function="shop",version="v1",window="stable"}')).toBe(12.5)
     const reason = 'reason="# in flight over # s want # instances"'

@@ -284,6 +284,26 @@ describe('versions that fail', () => {
     expect(node.pending).toHaveLength(1)
   })
 
+  test('for want of an engine refuses who waits at once, by that name, and is tried again a second later', () => {
+    const node = new Timeline()
+    node.startMs = Infinity
+    node.head(specOf('a'))
+    node.need('a')
+    expect(node.failStart(node.pending.shift()!, 'nothing at /run/engine.sock', 'engine')).toContainEqual({
+      type: 'refuse',
+      versionId: 'a1',
+      code: 'engine_unavailable',
+      message: expect.stringMatching(/^function "a" needs this node's container engine(?!.*engine\.sock)/),
+      retryAfterMs: 1_000,
+    })
+    node.nowMs = 500
+    node.need('a')
+    expect(node.pending).toHaveLength(0)
+    node.nowMs = 1_100
+    node.need('a')
+    expect(node.pending).toHaveLength(1)
+  })
+
   test("is tried again every second where it is the node's fault, and is not held against the version", () => {
     const node = new Timeline()
     node.startMs = Infinity

@@ -5,6 +5,9 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { createEgressNetwork } from '../../runtime/container/egress-network.ts'
+import { createEngine } from '../../runtime/container/engine-client.ts'
+import { createFirewall } from '../../runtime/container/iptables.ts'
 import { createSandboxMaker } from '../../runtime/container/sandbox-maker.ts'
 import type { Sandbox } from '../../runtime/container/sandbox.ts'
 import { describeEngine } from '../harness/engine.ts'
@@ -289,6 +292,38 @@ describeEngine('a sandbox', () => {
     })
     expect(readdirSync(join(runDirectory, 'c'))).toEqual(before)
     expect(await engine.listContainers({ 'isola.id': 'broken', 'isola.node': isolationName })).toEqual([])
+  })
+
+  test('without an engine it is told as such, and without a firewall egress is refused before anything is made', async () => {
+    const { engine, isolationName, runDirectory, egress, image } = place
+    const imageId = await image()
+    const options = { isolationName, runDirectory, sandboxImage: () => Promise.resolve({ imageId }) }
+    const before = readdirSync(join(runDirectory, 'c'))
+    const absent = createSandboxMaker({
+      ...options,
+      engine: createEngine({ socketPath: join(runDirectory, 'none.sock') }),
+      egressNetwork: egress,
+    })
+    await expect(absent.make({ id: 'absent', egress: false, port: 8080 })).rejects.toMatchObject({
+      code: 'engine_unavailable',
+    })
+    const unprotected = createSandboxMaker({
+      ...options,
+      engine,
+      egressNetwork: createEgressNetwork({
+        engine,
+        isolationName,
+        allowedCidrs: [],
+        ownAddresses: [],
+        firewall: createFirewall({ path: '/nonexistent' }),
+      }),
+    })
+    await expect(unprotected.make({ id: 'open', egress: true, port: 8080 })).rejects.toMatchObject({
+      code: 'unsupported_machine',
+    })
+    expect(await engine.listContainers({ 'isola.id': 'open', 'isola.node': isolationName })).toEqual([])
+    expect(await engine.listNetworks({ 'isola.node': isolationName })).toEqual([])
+    expect(readdirSync(join(runDirectory, 'c'))).toEqual(before)
   })
 
   test('its forwarder ends at once when it is told to', async () => {

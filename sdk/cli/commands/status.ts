@@ -36,6 +36,19 @@ function formatStatus(status: NodeStatus): string {
     ...(status.scaling.length === 0
       ? []
       : ['', formatTable(['FUNCTION', 'VERSION', 'INSTANCES', 'REASON'], status.scaling.map(scalingRow))]),
+    ...(status.events.length === 0
+      ? []
+      : [
+          '',
+          formatTable(
+            ['FUNCTION', 'EVENTS WAITING', 'DEAD LETTERS'],
+            status.events.map(({ functionName, waiting, dead }) => [
+              functionName,
+              String(waiting),
+              String(dead),
+            ]),
+          ),
+        ]),
   ].join('\n')
 }
 
