@@ -112,7 +112,7 @@ const FORBIDDEN_NAMES = [
   'types',
   'misc',
 ]
-const IMPORT = /\b(?:from\s*|import\s*\(?\s*)['"]([^'"]+)['"]/g
+const IMPORT = /\b(?:from\s*|import\s*\(?\s*)'([^']+)'/g
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm
 
 interface SourceFile {
