@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { parseJson } from '../../../runtime/control/request-body.ts'
 import { isIsolaError } from '../../../sdk/model/errors.ts'
-import { CONTROL_LIMITS } from '../../../sdk/model/limits.ts'
+import { CONTROL_LIMITS, TAIL_LIMITS } from '../../../sdk/model/limits.ts'
 import { unsupportedBindings } from '../../bindings/read-bindings.ts'
 import { CloudflareError } from '../api-error.ts'
 
@@ -15,15 +15,27 @@ export const annotationsSchema = z
   .object({ 'workers/message': annotation, 'workers/tag': annotation, 'workers/alias': annotation })
   .nullish()
 
-const consumers = z.array(z.unknown()).max(100).nullish()
+/** One that is not deployed yet gets its events from when it is. */
+const tailConsumers = z
+  .array(z.looseObject({ service: z.string().min(1).max(100) }))
+  .max(TAIL_LIMITS.consumersPerFunctionMax)
+  .nullish()
+
+const streamingTailConsumers = z
+  .array(z.unknown())
+  .max(
+    0,
+    'streaming tail consumers are not there on isola yet: name the Worker in "tail_consumers", whose tail handler is called',
+  )
+  .nullish()
 
 /** What is set for a script and not for a version. */
 export const settingsFields = {
   tags: z.array(z.string().max(1_024)).max(100).nullish(),
   logpush: z.boolean().nullish(),
   observability: z.unknown().optional(),
-  tail_consumers: consumers,
-  streaming_tail_consumers: consumers,
+  tail_consumers: tailConsumers,
+  streaming_tail_consumers: streamingTailConsumers,
 }
 
 const metadataSchema = z.object({
