@@ -57,11 +57,13 @@ export class AssetServer {
     }
     const { head } = exchange
     const request = readFileRequest(head.rawHeaders)
+    // A WebSocket is no file, nor is a call of one of the code's entrypoints.
+    const isForCode = exchange.wantsTunnel || (exchange.isInner && request.namesEntrypoint)
+    if (isForCode && site.hasCode && !filesOnly) return false
     const { method, target } = head
     const { isNavigation } = request
     const answer = site.answer({ method, target, isNavigation, filesOnly })
-    // A WebSocket is no file.
-    if (answer.type === 'code' || (exchange.wantsTunnel && site.hasCode && !filesOnly)) return false
+    if (answer.type === 'code') return false
     const refusal = filesOnly ? undefined : exchange.admit(served)
     if (refusal !== undefined) exchange.refuse(refusal)
     else this.#answer(exchange, { site, served, request, answer })

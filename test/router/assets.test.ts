@@ -341,6 +341,13 @@ describe('what a function asks for itself', () => {
     expect([foreign.status, foreign.headers['isola-error']]).toEqual([503, 'asset_unavailable'])
   })
 
+  test('a call of a named entrypoint is the code’s, and of the default one as any other request; a client names none', async () => {
+    const call = { 'isola-function': 'both' }
+    expect((await inside('/', call)).body).toBe('new')
+    expect((await inside('/', { ...call, 'isola-entrypoint': 'Admin' })).body).toBe('code: GET /')
+    expect((await get('both', '/', 'isola-entrypoint: Admin\r\n')).body.toString()).toBe('new')
+  })
+
   test('a client cannot ask in its name', async () => {
     const response = await get('both', '/api', `isola-assets-of: ${ID.site}\r\n`)
     expect(response.body.toString()).toBe('code: GET /api')
