@@ -158,12 +158,12 @@ const GUEST = {
 function guestModules(content: WorkerContent, memory: MemoryPlan): NamedBody[] {
   const { mainModule, format } = content
   const isScript = format === 'service-worker'
-  const own = (name: string): string => `./${RESERVED_MODULE_PREFIX}${name}.js`
+  const own = (name: string): string => `${RESERVED_MODULE_PREFIX}${name}.js`
   const main = JSON.stringify(`./${mainModule}`)
   const options = JSON.stringify({ moduleName: mainModule, collection: memory.collection, isScript })
   const parts = isScript
-    ? `import { scriptHandlers } from '${own('script')}'
-import '${own('globals')}'
+    ? `import { scriptHandlers } from './${own('script')}'
+import './${own('globals')}'
 import ${main}
 const handlers = scriptHandlers()
 offer({ default: handlers })
@@ -174,9 +174,9 @@ export * from ${main}
 offer(exported)
 export default wrap(exported.default, ${options})
 `
-  const entry = `import '${own('prelude')}'
-import { control, wrap } from '${own('handlers')}'
-import { offer, Rpc } from '${own('entrypoints')}'
+  const entry = `import './${own('prelude')}'
+import { control, wrap } from './${own('handlers')}'
+import { offer, Rpc } from './${own('entrypoints')}'
 export { control as ${CONTROL_ENTRYPOINT}, Rpc as ${RPC_ENTRYPOINT} }
 ${parts}`
   const tracked = !content.compatibilityFlags.includes(NO_CONTEXT_FLAG)
@@ -202,9 +202,8 @@ function scriptModules({ bindings }: WorkerContent): NamedBody[] {
   const bound = bindings.flatMap((binding) => (binding.type === 'module' ? [binding] : []))
   const imports = bound.map(({ module }, index) => `import m${index} from ${JSON.stringify(`./${module}`)}\n`)
   const entries = bound.map(({ name }, index) => `${JSON.stringify(name)}: m${index}`)
-  const globals = `import { env } from 'cloudflare:workers'
-import { defineGlobals } from './${RESERVED_MODULE_PREFIX}script.js'
-${imports.join('')}defineGlobals(env, { ${entries.join(', ')} })
+  const globals = `import { defineGlobals } from './${RESERVED_MODULE_PREFIX}script.js'
+${imports.join('')}defineGlobals({ ${entries.join(', ')} })
 `
   return [
     { name: `${RESERVED_MODULE_PREFIX}script.js`, kind: 'esm', body: GUEST.script },

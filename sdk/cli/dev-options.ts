@@ -70,9 +70,8 @@ import './__isola_globals.js'
 import ${main}
 export default wrap(scriptHandlers(), ${options})
 `
-  const globals = `import { env } from 'cloudflare:workers'
-import { defineGlobals } from './__isola_script.js'
-defineGlobals(env, {})
+  const globals = `import { defineGlobals } from './__isola_script.js'
+defineGlobals({})
 `
   return [module('__isola_entry.js', entry), module('__isola_globals.js', globals)]
 }

@@ -133,7 +133,7 @@ describe('fields that isola cannot honour', () => {
       (
         '$schema env name main compatibility_date compatibility_flags route routes workers_dev preview_urls limits no_bundle ' +
         'find_additional_modules base_dir preserve_file_names rules minify keep_names tsconfig jsx_factory jsx_fragment ' +
-        'upload_source_maps build vars services define alias assets'
+        'upload_source_maps build vars services define alias assets ratelimits version_metadata dispatch_namespaces'
       ).split(' '),
     )
     const told = new Set([...BINDINGS, ...HARMLESS].map(([field]) => field))

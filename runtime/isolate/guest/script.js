@@ -5,6 +5,8 @@
  * As in workerd's own: the first listener that calls `respondWith` answers; where none does, or where one throws after
  * `passThroughOnException`, the request goes on to its origin.
  */
+import { env } from 'cloudflare:workers'
+
 const { defineProperty, ownKeys } = Reflect
 const NativeTypeError = TypeError
 const resolve = Promise.resolve.bind(Promise)
@@ -118,7 +120,7 @@ function unlisten(type, listener, options) {
 }
 
 /** Bindings as global variables, before the script's first line. `modules`: those that are modules of its own. */
-export function defineGlobals(env, modules) {
+export function defineGlobals(modules) {
   for (const source of [env ?? {}, modules]) {
     for (const name of ownKeys(source)) {
       const value = source[name]
