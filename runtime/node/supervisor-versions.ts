@@ -104,9 +104,11 @@ export class HeadVersions {
       for (const versionId of [...previewed, ...numberedVersionIds(record)])
         if (!percentById.has(versionId)) percentById.set(versionId, 0)
       const policy = mergePolicy(head.settings?.policy, record.policy)
-      return [...percentById].map(([versionId, percent]) => {
+      return [...percentById].flatMap(([versionId, percent]) => {
         const { memoryMib } = this.limits(record.name, versionId)
         const content = this.#askedById.get(versionId)?.content
+        // Nothing but static files: there is nothing to start, whatever the minimum.
+        if (content !== undefined && isCodeless(content)) return []
         const foresight = this.#options.foresee({ kind: record.kind, memoryMib, ...(content && { content }) })
         return { functionName: record.name, versionId, percent, policy, memoryMib, ...foresight }
       })
@@ -147,11 +149,15 @@ export class HeadVersions {
     this.#unread.delete(id)
     if (this.#askedById.has(id)) return false
     // Every isolate begins alike; its modules need not be remembered.
-    const isAlike = content.kind === 'worker'
+    const isAlike = content.kind === 'worker' && !isCodeless(content)
     this.#askedById.set(id, { limits: content.limits, ...(!isAlike && { content }) })
     this.#limitsById.delete(id)
     return !isAlike || Object.keys(content.limits).length > 0
   }
+}
+
+function isCodeless(content: VersionContent): boolean {
+  return content.kind === 'worker' && content.mainModule === ''
 }
 
 function firstOf(map: ReadonlyMap<string, string>): [string, string] | undefined {

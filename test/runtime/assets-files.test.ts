@@ -7,6 +7,7 @@ import { encodeAssetManifest } from '../../sdk/model/asset-manifest.ts'
 import type { AssetsConfig, Head, WorkerContent, WorkerVersion } from '../../sdk/model/function.ts'
 import { AssetFiles } from '../../runtime/node/asset-files.ts'
 import { Publisher } from '../../runtime/node/publisher.ts'
+import { HeadVersions } from '../../runtime/node/supervisor-versions.ts'
 import { snapshotOf } from '../../runtime/node/snapshot.ts'
 import { assetFilePath, assetSitePath, type AssetSite } from '../../runtime/pool/asset-site.ts'
 import type { Registry } from '../../runtime/registry/registry.ts'
@@ -198,6 +199,22 @@ describe('the publisher', () => {
     expect([out, outcomes]).toEqual([[1, 1], []])
     publisher.close()
   })
+})
+
+test('of versions without code no instance is planned, whatever the minimum', async () => {
+  const version = await versionWith('site', { '/a': 'A' })
+  await deploy(version)
+  await deployVersion(registry, 'coded', 'code')
+  const read = Promise.withResolvers<void>()
+  const versions = new HeadVersions({
+    getVersion: async (name, id) => (await registry.getVersion(name, id))!,
+    foresee: () => ({ expectedMib: 1 }) as never,
+    onChange: read.resolve,
+    onEvent: (line) => void told.push(line),
+  })
+  versions.apply(registry.head, new Set())
+  await read.promise
+  expect(versions.specs().map(({ functionName }) => functionName)).toEqual(['coded'])
 })
 
 describe('the registry', () => {
