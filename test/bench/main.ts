@@ -40,6 +40,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     summary: 'time from deploy to live, and requests that fail during 50 deploys under load (needs wrk)',
     load: () => import('./deploy.ts'),
   },
+  'wrangler-deploy': {
+    summary:
+      'wrangler deploy of hello: time inside our API, beside a stub that answers at once (installs wrangler)',
+    load: () => import('./wrangler-deploy.ts'),
+  },
   'isolate-memory': {
     summary: 'how garbage collection settings trade memory, latency and CPU of an isolate',
     load: async () => {

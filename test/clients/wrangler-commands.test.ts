@@ -1,7 +1,8 @@
 /** What else people run: who am I, triggers, delete, dispatch namespaces; each against a whole node. */
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
-import { openProject, wranglerTest } from '../harness/wrangler.ts'
+import { openProject } from '../harness/wrangler.ts'
+import { wranglerTest } from '../harness/wrangler-test.ts'
 
 let node: WorkNode
 beforeAll(async () => {

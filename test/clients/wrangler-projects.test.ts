@@ -3,7 +3,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
-import { openProject, wranglerTest } from '../harness/wrangler.ts'
+import { openProject } from '../harness/wrangler.ts'
+import { wranglerTest } from '../harness/wrangler-test.ts'
 
 let node: WorkNode
 beforeAll(async () => {

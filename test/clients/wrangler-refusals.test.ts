@@ -2,7 +2,8 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
-import { openProject, wranglerTest, type Project } from '../harness/wrangler.ts'
+import { openProject, type Project } from '../harness/wrangler.ts'
+import { wranglerTest } from '../harness/wrangler-test.ts'
 
 let node: WorkNode
 beforeAll(async () => {

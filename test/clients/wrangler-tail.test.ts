@@ -1,7 +1,8 @@
 /** What `wrangler tail` prints of a whole node's functions: lines, exceptions with mapped stacks, filters, the end of it. */
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
-import { openProject, wranglerTest, type Project, type RunningCommand } from '../harness/wrangler.ts'
+import { openProject, type Project, type RunningCommand } from '../harness/wrangler.ts'
+import { wranglerTest } from '../harness/wrangler-test.ts'
 
 let node: WorkNode
 let project: Project

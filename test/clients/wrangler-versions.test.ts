@@ -1,7 +1,8 @@
 /** Versions, splits and secrets by the real wrangler on a whole node, under load where nothing may be felt of a change. */
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
-import { openProject, wranglerTest, type Project } from '../harness/wrangler.ts'
+import { openProject, type Project } from '../harness/wrangler.ts'
+import { wranglerTest } from '../harness/wrangler-test.ts'
 
 let node: WorkNode
 beforeAll(async () => {

@@ -1,7 +1,6 @@
 /**
  * The wrangler of npm, unmodified, on projects of test/fixtures/wrangler. It is pinned in test/clients/wrangler and not
- * in the project's own package.json: `npm ci` refuses what it depends on. It is installed when a test first wants it; in
- * CI that must work, elsewhere the tests are skipped by name.
+ * in the project's own package.json: `npm ci` refuses what it depends on. It is installed when somebody first wants it.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -10,7 +9,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { expect, test } from 'vitest'
 import type { CommandOutcome } from './node.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -18,11 +16,15 @@ const HOME = join(ROOT, 'test/clients/wrangler')
 const FIXTURES = join(ROOT, 'test/fixtures/wrangler')
 const ACCOUNT_ID = 'isola'
 
-/** How long installing it may take. */
-export const WRANGLER_INSTALL_MS = 300_000
+let installing: Promise<string> | undefined
 
 /** The `node_modules` that has it, with Vite and what else the projects import. */
-export async function installWrangler(): Promise<string> {
+export function installWrangler(): Promise<string> {
+  installing ??= install()
+  return installing
+}
+
+async function install(): Promise<string> {
   const manifest = JSON.parse(await readFile(join(HOME, 'package.json'), 'utf8')) as {
     dependencies: Readonly<Record<string, string>>
   }
@@ -55,17 +57,6 @@ export async function installWrangler(): Promise<string> {
     await rm(making, { recursive: true, force: true })
   }
   return modules
-}
-
-const installed = await installWrangler().catch((error: unknown) => error as Error)
-
-/** A test that needs wrangler. In CI it fails where wrangler could not be installed. */
-export const wranglerTest =
-  typeof installed === 'string' || process.env['CI'] !== undefined ? test : test.skip
-
-export function modulesDirectory(): string {
-  if (typeof installed !== 'string') throw new Error('wrangler could not be installed', { cause: installed })
-  return installed
 }
 
 /** What wrangler talks to: a node, or what stands for one. */
@@ -112,7 +103,7 @@ process.on('exit', () => {
 
 /** A copy of a project, in a directory of its own; `undefined` makes an empty one. */
 export async function openProject(target: WranglerTarget, fixture?: string): Promise<Project> {
-  const modules = modulesDirectory()
+  const modules = await installWrangler()
   const place = await mkdtemp(join(tmpdir(), 'isola-wrangler-'))
   const directory = join(place, 'project')
   await mkdir(directory)
@@ -137,7 +128,7 @@ export async function openProject(target: WranglerTarget, fixture?: string): Pro
     write: (path, text) => writeFile(join(directory, path), text),
     async edit(path, from, to) {
       const text = await readFile(join(directory, path), 'utf8')
-      expect(text).toContain(from)
+      if (!text.includes(from)) throw new Error(`${path} has no ${JSON.stringify(from)} to replace:\n${text}`)
       await writeFile(join(directory, path), text.replace(from, to))
     },
     async [Symbol.asyncDispose]() {
@@ -147,7 +138,7 @@ export async function openProject(target: WranglerTarget, fixture?: string): Pro
 }
 
 /** All that somebody sets; the rest keeps tests off the network. */
-export function wranglerEnvironment({ controlUrl, token }: WranglerTarget): Record<string, string> {
+function wranglerEnvironment({ controlUrl, token }: WranglerTarget): Record<string, string> {
   return {
     CLOUDFLARE_API_BASE_URL: `${controlUrl}/client/v4`,
     CLOUDFLARE_API_TOKEN: token,
