@@ -99,7 +99,9 @@ export function assetsConfigProblems({
     )
   }
   if (rules.length > 0 && rules.every((rule) => rule.startsWith('!'))) {
-    problems.push('of paths that go to the code first there are only rules with "!": add one without, such as "/*"')
+    problems.push(
+      'of paths that go to the code first there are only rules with "!": add one without, such as "/*"',
+    )
   }
   for (const [name, text] of Object.entries({ _redirects: redirects, _headers: headers })) {
     if (text === undefined || Buffer.byteLength(text) <= ASSET_UPLOAD_LIMITS.rulesFileBytesMax) continue

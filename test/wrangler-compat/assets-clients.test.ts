@@ -30,7 +30,9 @@ const FILES = {
   'public/.assetsignore': '*.map\n',
 }
 const PATHS = ['/index.html', '/assets/app-1a2b.js', '/.well-known/security', '/a b/ü.txt']
-const RULES = { _headers: FILES['public/_headers'], _redirects: FILES['public/_redirects'] }
+const HEADERS = FILES['public/_headers']
+const REDIRECTS = FILES['public/_redirects']
+const RULES = { _headers: HEADERS, _redirects: REDIRECTS }
 
 /** What wrangler reads of the directory. */
 function wranglerAssets(directory: string): TestAssets {
@@ -154,11 +156,11 @@ describe('a project with static files', () => {
     })
     expect(await isolaDeploy(isola)).toBe(await isolaDeploy(wrangler))
     const [version] = await place.registry.listVersions('site')
-    const { assets } = version?.content as WorkerContent
-    expect(assets?.config).toEqual({
+    const content = version?.content as WorkerContent | undefined
+    expect(content?.assets?.config).toEqual({
       notFoundHandling: 'single-page-application',
-      headers: RULES._headers,
-      redirects: RULES._redirects,
+      headers: HEADERS,
+      redirects: REDIRECTS,
     })
   })
 

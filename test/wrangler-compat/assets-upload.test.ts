@@ -121,7 +121,8 @@ describe('an upload of static files', () => {
     expect(answers.slice(0, -1).map(({ result }) => result as unknown)).toEqual(
       answers.slice(0, -1).map(() => ({})),
     )
-    expect((await deploy((answers.at(-1)?.result as { jwt: string }).jwt)).success).toBe(true)
+    const { jwt: completion } = (answers.at(-1) as Answer).result as { jwt: string }
+    expect((await deploy(completion)).success).toBe(true)
   })
 
   test('may be sent raw, one file a request', async () => {
@@ -300,7 +301,10 @@ describe('a file is refused', () => {
       refusal(10001, /more than the 5 bytes/),
     )
     expect(await send(jwt, hash, base64('r'))).toEqual(refusal(10001, /has 1 bytes and the manifest says 5/))
-    expect(await send(jwt, hash, '%%%%')).toEqual(refusal(10001, /has 0 bytes/))
+    for (const none of ['%%%%', '']) {
+      expect(await send(jwt, hash, none)).toEqual(refusal(10001, /has 0 bytes/))
+    }
+    expect(await send(jwt, hash, base64('right!'))).toEqual(refusal(10001, /more than the 5 bytes/))
     expect(await place.registry.getAsset(hash)).toBeUndefined()
     expect((await send(jwt, hash, base64('right'))).result).toMatchObject({
       jwt: expect.any(String) as string,

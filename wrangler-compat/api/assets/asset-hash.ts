@@ -10,10 +10,13 @@ const PIECE_BYTES = 96 * 1024
  */
 export async function assetHash(bytes: Uint8Array, extension: string): Promise<string> {
   const hash = blake3.create({})
+  // One for all pieces: what is made for each would be collected long after it was used.
+  const text = Buffer.allocUnsafe(Math.min(bytes.byteLength, PIECE_BYTES) * 2 + 4)
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   for (let start = 0; start < whole.length; start += PIECE_BYTES) {
     if (start > 0) await nextTurn()
-    hash.update(Buffer.from(whole.toString('base64', start, start + PIECE_BYTES), 'latin1'))
+    const length = text.write(whole.toString('base64', start, start + PIECE_BYTES), 'latin1')
+    hash.update(text.subarray(0, length))
   }
   return Buffer.from(hash.update(Buffer.from(extension)).digest())
     .toString('hex')

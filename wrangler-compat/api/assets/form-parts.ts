@@ -38,7 +38,7 @@ export async function* readFormParts(
 
 class Scanner {
   readonly #source: AsyncIterator<Uint8Array>
-  #held = Buffer.from('\r\n')
+  #held: Buffer = Buffer.from('\r\n')
 
   constructor(source: AsyncIterator<Uint8Array>) {
     this.#source = source
@@ -54,8 +54,9 @@ class Scanner {
         if (before.length > 0) yield before
         return
       }
-      // The end may be the delimiter's beginning.
-      const sure = this.#held.length - delimiter.length + 1
+      // The end may be the delimiter's beginning, but only from a CR on.
+      const first = this.#held.indexOf('\r', Math.max(0, this.#held.length - delimiter.length + 1))
+      const sure = first === -1 ? this.#held.length : first
       if (sure > 0) {
         const before = this.#held.subarray(0, sure)
         this.#held = this.#held.subarray(sure)
@@ -93,8 +94,12 @@ class Scanner {
   async #more(): Promise<void> {
     const { done, value } = await this.#source.next()
     if (done === true) throw malformed('the form ended early: send it again')
-    this.#held = this.#held.length === 0 ? Buffer.from(value) : Buffer.concat([this.#held, value])
+    this.#held = this.#held.length === 0 ? viewOf(value) : Buffer.concat([this.#held, value])
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
 }
 
 /** After a delimiter: the next part, or the end. */
