@@ -182,7 +182,7 @@ export function readRequestHead(
   if (upgrade !== undefined && is11 && !options.upgrade && wantsWebSocket(upgrade, named)) {
     return refuse('upgrade_refused', 'a WebSocket handshake is a GET with Sec-WebSocket-Key and no body')
   }
-  const target = rpc ? RPC_HOST : originForm(url, hostHeader)
+  const target = rpc ? '/' : originForm(url, hostHeader)
   if (target === undefined) {
     return refuse(
       'bad_request',
@@ -209,7 +209,7 @@ export function readRequestHead(
   }
 
   if (named !== undefined) lines = linesWithout(raw, named, client.inner)
-  let text = `${method} ${target} HTTP/1.1\r\nhost: ${hostHeader}\r\n${lines}`
+  let text = `${method} ${rpc ? RPC_HOST : target} HTTP/1.1\r\nhost: ${hostHeader}\r\n${lines}`
   text += `${INSTANCE_HEADERS.requestId}: ${requestId}\r\n`
   if (traceparent === undefined || traceparent === '') text += `traceparent: ${makeTraceparent()}\r\n`
   else {

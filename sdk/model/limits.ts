@@ -92,9 +92,6 @@ export const ASSET_LIMITS = {
   /** Of one header value after its placeholders were filled in. */
   headerValueCharsMax: 8_192,
   runWorkerFirstRulesMax: 100,
-  /** Of one version: files, and what its manifest may be as JSON. */
-  filesMax: 100_000,
-  manifestBytesMax: 64 * MIB,
   /** Files that the agent writes at a time, and how soon it tries again what it could not get. */
   writesConcurrentMax: 16,
   retryMs: 5_000,
@@ -532,7 +529,7 @@ export const EGRESS_LIMITS = {
   /** A service binding's props, as JSON in ASCII. */
   servicePropsBytesMax: 8 * KIB,
   /** A connection for calls of methods on which nobody waits for anything is closed. */
-  rpcIdleMs: 2_000,
+  rpcIdleMs: 1_000,
   /** How often the agent is told what went through. */
   trafficReportMs: 1_000,
   /** Functions whose sums are kept; beyond it those without an instance are forgotten, the oldest first. */

@@ -296,6 +296,6 @@ describe('the binary', () => {
 
   test('waits for its configuration on stdin and says on the control descriptor that it listens', () => {
     expect(blankArguments({ controlFd: 5 })).toEqual(['serve', '--binary', '--control-fd=5', '-'])
-    expect(Object.values(INSTANCE_SOCKETS)).toEqual(['http.sock', 'control.sock', 'egress.sock'])
+    expect(Object.values(INSTANCE_SOCKETS)).toEqual(['http.sock', 'control.sock', 'rpc.sock', 'egress.sock'])
   })
 })

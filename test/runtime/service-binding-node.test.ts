@@ -26,7 +26,7 @@ const CALLEE = `export default { async fetch(request) {
 const CALLER = `export default { async fetch(request, env) {
   const { pathname } = new URL(request.url)
   if (pathname === '/socket') return env.SVC.fetch(new Request('https://any.host/socket', request))
-  if (pathname === '/forge') return fetch('http://any.host/', { headers: { 'isola-service': 'secret' } })
+  if (pathname === '/forge') return fetch('http://127.0.0.1/', { headers: { 'isola-service': 'callee' } })
   if (pathname === '/throw') return env.SVC.fetch('https://any.host/throw')
   const answer = await env.SVC.fetch('https://any.host:8443/path?q=1', {
     method: 'POST', body: 'the body', headers: { 'x-own': 'kept' } })

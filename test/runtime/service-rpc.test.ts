@@ -84,7 +84,7 @@ ${[
   ['fail', `() => env.SVC.fail()`],
   ['sad', `() => env.SVC.sad()`],
   ['callback', `() => env.SVC.apply((x) => x + 1, 41)`],
-  ['function', `async () => { using triple = await env.SVC.multiplier(3); return triple(5) }`],
+  ['function', `async () => { using triple = await env.SVC.multiplier(3); return await triple(5) }`],
   [
     'target',
     `async () => { using counter = await env.SVC.counter(1); await counter.add(2); await counter.add(3); return await counter.count }`,

@@ -35,10 +35,19 @@ describe('"services" of a wrangler configuration', () => {
     expect((await load(fields, 'bare')).bindings).toEqual([])
   })
 
+  test('say which entrypoint they mean, and with what props', async () => {
+    const services = [
+      { binding: 'A', service: 's', entrypoint: 'Named', props: { role: 'admin' } },
+      { binding: 'B', service: 's', entrypoint: 'default' },
+    ]
+    expect((await load({ services })).bindings).toEqual([
+      { type: 'service', name: 'A', functionName: 's', entrypoint: 'Named', props: { role: 'admin' } },
+      { type: 'service', name: 'B', functionName: 's' },
+    ])
+  })
+
   test.each([
-    ['entrypoint', 'Named', 'default export'],
     ['environment', 'live', 'each environment is a function of its own'],
-    ['props', { a: 1 }, 'props'],
     ['remote', true, 'remote'],
   ])('with "%s" are refused by that name', async (field, value, why) => {
     const { code, message } = await failure(

@@ -4,9 +4,7 @@ import { formatPath, type Problem } from '../../sdk/config/problem.ts'
 
 /** What a service binding of wrangler's may ask for beside a function. */
 const UNSUPPORTED = {
-  entrypoint: 'a named entrypoint, and a function is called by its default export',
   environment: 'an environment of the service, and each environment is a function of its own: name that',
-  props: 'props for the callee, which it would not get',
   remote: 'a remote service, and functions are called on their own node',
 } as const
 
@@ -36,7 +34,14 @@ export function readServices({ fields, pathOf }: ChosenFields): {
       problems.push({ code: 'config_invalid', path: [...path, 'binding'], message })
     }
     names.add(name)
-    return { type: 'service', name, functionName }
+    const { entrypoint, props } = entry
+    return {
+      type: 'service',
+      name,
+      functionName,
+      ...(entrypoint !== undefined && entrypoint !== '' && entrypoint !== 'default' && { entrypoint }),
+      ...(props !== undefined && { props }),
+    }
   })
   return { bindings, problems }
 }

@@ -32,8 +32,8 @@ const CALLS = '__isola_calls'
  * which nobody waits (`EGRESS_LIMITS.rpcIdleMs`), but what is sent at that moment would be lost. So calls move on to the
  * next of some stubs: after a pause long before that, and in any case often enough to find instances of a new version.
  */
-const STUB_PAUSE_MS = 1_000
-const STUB_USE_MS = 10_000
+const STUB_PAUSE_MS = 500
+const STUB_USE_MS = 1_000
 
 let isPrepared = false
 let depthMax = Infinity

@@ -71,8 +71,9 @@ export function wrap(exported, { moduleName, collection, isScript }) {
   }
   const handlers = isClass ? exported.prototype : exported
   state.handlers = HANDLERS.filter((name) => typeof handlers[name] === 'function')
-  // A class without handlers has methods to be called.
-  if (isClass) state.handlers.push('rpc')
+  // One key is the constructor.
+  const hasMethods = isClass && ownKeys(handlers).length > 1
+  if (state.handlers.length === 0 && hasMethods) state.handlers.push('rpc')
   if (state.handlers.length === 0 && isScript)
     throw new TypeError(`${moduleName} listens for no request: ${SCRIPT_EXAMPLE}`)
   if (state.handlers.length === 0)
