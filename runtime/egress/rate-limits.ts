@@ -22,8 +22,11 @@ export interface RateLimitCall {
 /** What a request asks of the limits; `undefined` where it asks nothing or what nobody can make out. */
 export function readRateLimitCall({ headers, url = '' }: IncomingMessage): RateLimitCall | undefined {
   const text = headers[RATE_LIMIT_HEADERS.limit]
-  // A call of another function goes there, whatever else it says.
-  if (typeof text !== 'string' || headers[SERVICE_HEADERS.service] !== undefined) return undefined
+  // A call of another function, or for static files, goes there, whatever else it says.
+  const isElsewhere = [SERVICE_HEADERS.service, SERVICE_HEADERS.assetsOf].some(
+    (name) => headers[name] !== undefined,
+  )
+  if (typeof text !== 'string' || isElsewhere) return undefined
   const [, namespaceId, limit, periodS] = /^(\S{1,1000}) (\d{1,10}) (\d{1,3})$/.exec(text) ?? []
   if (namespaceId === undefined) return undefined
   return { namespaceId, limit: Number(limit), periodS: Number(periodS), key: url }

@@ -99,9 +99,10 @@ const ASSETS_SERVICE = 'assets'
 export function assetsOf({ id, content }: WorkerVersion): readonly OutgoingService[] {
   if (!content.bindings.some(({ type }) => type === 'assets')) return []
   const setHttp = (http: HttpOptions): void => {
-    const header = http._initInjectRequestHeaders(1).get(0)
-    header.name = SERVICE_HEADERS.assetsOf
-    header.value = id
+    const headers = http._initInjectRequestHeaders(2)
+    headers.get(0).name = SERVICE_HEADERS.assetsOf
+    headers.get(0).value = id
+    headers.get(1).name = RATE_LIMIT_HEADERS.limit
   }
   return [{ name: ASSETS_SERVICE, setHttp }]
 }
