@@ -26,7 +26,9 @@ const NAMED = /^(?:Uncaught )?([A-Z][\w$]{0,99}): ([\s\S]*)$/
 
 export function exceptionOf({ message, stack, time }: LogLine): TraceException {
   const [, name = 'Error', text = message] = NAMED.exec(message) ?? []
-  return { name, message: text, ...(stack !== undefined && { stack }), timestamp: Date.parse(time) }
+  // Clients print name and text in front of it.
+  const frames = stack?.startsWith(`${message}\n`) === true ? stack.slice(message.length + 1) : stack
+  return { name, message: text, ...(frames !== undefined && { stack: frames }), timestamp: Date.parse(time) }
 }
 
 /** For a request that isola ended: a client that only looks at exceptions must see why. `said`: of its instance's end. */
