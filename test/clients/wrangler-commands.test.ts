@@ -5,6 +5,8 @@ import { openProject } from '../harness/wrangler.ts'
 import { wranglerTest } from '../harness/wrangler-test.ts'
 
 let node: WorkNode
+/** A namespace is made once. */
+let attempts = 0
 beforeAll(async () => {
   node = await startWorkNode()
 })
@@ -58,12 +60,13 @@ describe('wrangler', () => {
   })
 
   wranglerTest('fills a dispatch namespace, whose scripts a dispatcher calls by name', async () => {
+    const namespace = `tenants-${(attempts += 1)}`
     await using tenant = await openProject(node, 'hello')
     await using dispatcher = await openProject(node)
     await tenant.edit('wrangler.jsonc', '"hello"', '"tenant-a"')
-    await tenant.run(['dispatch-namespace', 'create', 'tenants'])
-    expect(await tenant.run(['dispatch-namespace', 'list'])).toContain('tenants')
-    await tenant.run(['deploy', '--dispatch-namespace', 'tenants'])
+    await tenant.run(['dispatch-namespace', 'create', namespace])
+    expect(await tenant.run(['dispatch-namespace', 'list'])).toContain(namespace)
+    await tenant.run(['deploy', '--dispatch-namespace', namespace])
     expect((await node.get('tenant-a')).code).toBe('route_not_found')
     await dispatcher.write(
       'wrangler.toml',
@@ -73,7 +76,7 @@ describe('wrangler', () => {
         'compatibility_date = "2026-11-01"',
         '[[dispatch_namespaces]]',
         'binding = "TENANTS"',
-        'namespace = "tenants"',
+        `namespace = "${namespace}"`,
       ].join('\n'),
     )
     await dispatcher.write(
@@ -91,7 +94,7 @@ describe('wrangler', () => {
     await dispatcher.run(['deploy'])
     expect((await node.get('dispatcher', '/tenant-a')).text).toBe('hello 1')
     expect((await node.get('dispatcher', '/tenant-b')).status).toBe(404)
-    const refused = await tenant.wrangler(['dispatch-namespace', 'delete', 'tenants'])
+    const refused = await tenant.wrangler(['dispatch-namespace', 'delete', namespace])
     expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/tenant-a|script/)])
   })
 })

@@ -1,4 +1,5 @@
 /** Real projects, deployed by the real wrangler to a whole node, and what then answers. */
+import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect } from 'vitest'
@@ -116,6 +117,29 @@ describe('wrangler deploy', () => {
     await project.edit('wrangler.toml', '"earth"', '"mars"')
     await project.run(['deploy'])
     expect(await text('script')).toBe('a script of mars: 23, a note')
+  })
+
+  wranglerTest('carries a rate limit, which counts for all instances', async () => {
+    await using project = await openProject(node, 'hello')
+    await project.edit(
+      'wrangler.jsonc',
+      '"hello",',
+      '"limited", "ratelimits": [{ "name": "LIMIT", "namespace_id": "1001", "simple": { "limit": 2, "period": 60 } }],',
+    )
+    await project.write(
+      'src/index.ts',
+      `export default {
+        async fetch(request, env) {
+          const { success } = await env.LIMIT.limit({ key: new URL(request.url).pathname })
+          return new Response(success ? 'yes' : 'no')
+        },
+      }`,
+    )
+    await project.run(['deploy'])
+    const key = `/${randomUUID()}`
+    const said = [await text('limited', key), await text('limited', key), await text('limited', key)]
+    expect(said).toEqual(['yes', 'yes', 'no'])
+    expect(await text('limited', `/${randomUUID()}`)).toBe('yes')
   })
 
   wranglerTest('of a dry run asks nothing of the node', async () => {

@@ -120,3 +120,29 @@ describe('wrangler tail', () => {
     expect(stderr).toContain('10007')
   })
 })
+
+describe('a tail consumer', () => {
+  wranglerTest('of the configuration is given the events of the Worker that names it', async () => {
+    await using watcher = await openProject(node, 'hello')
+    await using watched = await openProject(node, 'hello')
+    await watcher.edit('wrangler.jsonc', '"hello"', '"watcher"')
+    await watcher.write(
+      'src/index.ts',
+      `export default {
+        tail(events) {
+          for (const { scriptName, outcome, logs } of events) console.log(scriptName, outcome, logs[0]?.message[0])
+        },
+      }`,
+    )
+    await watcher.run(['deploy'])
+    await watched.edit(
+      'wrangler.jsonc',
+      '"hello",',
+      '"watched", "tail_consumers": [{ "service": "watcher" }],',
+    )
+    await watched.edit('src/index.ts', 'return', "console.log('seen')\n    return")
+    await watched.run(['deploy'])
+    expect((await node.get('watched')).text).toBe('hello 1')
+    await node.until(async () => (await node.isola('logs', 'watcher')).stdout.includes('watched ok seen'))
+  })
+})

@@ -12,6 +12,10 @@ afterAll(async () => {
   expect(await node.stop()).toEqual({ exitCode: 0, leftBehind: [] })
 })
 
+let attempts = 0
+/** A Worker that no attempt had before: what is counted are its own deploys. The first attempt is the same always. */
+const fresh = (base: string): string => `${base}-${(attempts += 1)}`
+
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/
 const text = async (name: string): Promise<string> => (await node.get(name)).text
 
@@ -44,26 +48,27 @@ describe('a gradual deployment', () => {
   wranglerTest(
     'goes from 10 by 50 to 100 percent and back, clients stay with what they got, and no request fails',
     async () => {
-      await using project = await named('gradual')
+      const name = fresh('gradual')
+      await using project = await named(name)
       const old = await deploy(project, 'deploy')
-      const traffic = node.traffic('gradual', {
+      const traffic = node.traffic(name, {
         isGood: ({ status, text }) => status === 200 && ['hello 1', 'hello 2'].includes(text),
       })
       await traffic.more(20)
       await project.edit('src/index.ts', 'hello 1', 'hello 2')
-      const fresh = await deploy(project, 'versions', 'upload', '--message', 'the second', '--tag', 'v2')
-      expect(new Set(await answers('gradual'))).toEqual(new Set(['hello 1']))
+      const next = await deploy(project, 'versions', 'upload', '--message', 'the second', '--tag', 'v2')
+      expect(new Set(await answers(name))).toEqual(new Set(['hello 1']))
 
       const split = (percent: number): Promise<string> =>
-        project.run(['versions', 'deploy', `${fresh}@${percent}`, `${old}@${100 - percent}`, '--yes'])
+        project.run(['versions', 'deploy', `${next}@${percent}`, `${old}@${100 - percent}`, '--yes'])
       await split(10)
-      const atTen = await answers('gradual')
-      expect(await answers('gradual')).toEqual(atTen)
+      const atTen = await answers(name)
+      expect(await answers(name)).toEqual(atTen)
       expect(await project.run(['deployments', 'status'])).toMatch(
-        new RegExp(`\\(10%\\) ${fresh}[^]*\\(90%\\) ${old}|\\(90%\\) ${old}[^]*\\(10%\\) ${fresh}`),
+        new RegExp(`\\(10%\\) ${next}[^]*\\(90%\\) ${old}|\\(90%\\) ${old}[^]*\\(10%\\) ${next}`),
       )
       await split(50)
-      const atFifty = await answers('gradual')
+      const atFifty = await answers(name)
       const count = (all: readonly string[]): number => all.filter((each) => each === 'hello 2').length
       // 120 draws at 0.1 and at 0.5: outside of these bounds once in 100,000 keys and versions, and both are the same always.
       expect(count(atTen)).toBeGreaterThan(1)
@@ -73,10 +78,10 @@ describe('a gradual deployment', () => {
       // Whoever had the new version keeps it as its share grows.
       expect(atTen.every((answer, index) => answer === 'hello 1' || atFifty[index] === 'hello 2')).toBe(true)
 
-      await project.run(['versions', 'deploy', `${fresh}@100`, '--yes'])
-      expect(new Set(await answers('gradual'))).toEqual(new Set(['hello 2']))
+      await project.run(['versions', 'deploy', `${next}@100`, '--yes'])
+      expect(new Set(await answers(name))).toEqual(new Set(['hello 2']))
       await project.run(['rollback', '--message', 'it was worse', '--yes'])
-      expect(new Set(await answers('gradual'))).toEqual(new Set(['hello 1']))
+      expect(new Set(await answers(name))).toEqual(new Set(['hello 1']))
       const { answered, failures } = await traffic.stop()
       expect(failures).toEqual([])
       expect(answered).toBeGreaterThan(100)
@@ -101,17 +106,45 @@ describe('a gradual deployment', () => {
   })
 })
 
+describe('two deploys at once', () => {
+  wranglerTest('end in one order, on which everybody who reads agrees', async () => {
+    const name = fresh('contested')
+    await using left = await named(name)
+    await using right = await named(name)
+    await left.run(['deploy'])
+    await left.edit('src/index.ts', 'hello 1', 'the left one')
+    await right.edit('src/index.ts', 'hello 1', 'the right one')
+    const outcomes = await Promise.all([left, right].map((project) => project.wrangler(['deploy'])))
+    expect(outcomes.map(({ code, stderr }) => [code, stderr])).toEqual([
+      [0, ''],
+      [0, ''],
+    ])
+    const ids = outcomes.map(({ stdout }) => UUID.exec(stdout)?.[0] ?? '')
+    const serving = await text(name)
+    expect(['the left one', 'the right one']).toContain(serving)
+    const deployments = JSON.parse(await left.run(['deployments', 'list', '--json'])) as {
+      versions: { version_id: string; percentage: number }[]
+    }[]
+    expect(deployments).toHaveLength(3)
+    const winner = ids[serving === 'the left one' ? 0 : 1]
+    expect(deployments.at(-1)?.versions).toEqual([{ version_id: winner, percentage: 100 }])
+    const status = JSON.parse(await right.run(['deployments', 'status', '--json'])) as object
+    expect(status).toMatchObject({ versions: [{ version_id: winner, percentage: 100 }] })
+  })
+})
+
 describe('versions', () => {
   wranglerTest('are uploaded, listed, viewed and previewed before anybody else sees them', async () => {
-    await using project = await named('preview')
+    const name = fresh('preview')
+    await using project = await named(name)
     await deploy(project, 'deploy')
     await project.edit('src/index.ts', 'hello 1', 'hello 2')
     const words = ['versions', 'upload', '--message', 'have a look', '--tag', 'look-1']
     const said = await project.run(words)
     const [id = ''] = UUID.exec(said) ?? []
     expect(said).toContain(id.slice(0, 8))
-    expect(await text(`${id.slice(0, 8)}-preview`)).toBe('hello 2')
-    expect(await text('preview')).toBe('hello 1')
+    expect(await text(`${id.slice(0, 8)}-${name}`)).toBe('hello 2')
+    expect(await text(name)).toBe('hello 1')
     const list = await project.run(['versions', 'list'])
     expect(list).toMatch(new RegExp(`${id}[^]*have a look|have a look[^]*${id}`))
     expect(list).toContain('look-1')
