@@ -57,6 +57,14 @@ describe('calls of methods between functions', () => {
     await untilSo(async () => (await ask('bereaved', 'version')).value === 'alive')
   })
 
+  test('of a callee that loops end when its limit ends it', async () => {
+    const source = callee('looping').replace('hang()', 'loop() { for (;;); }\n  hang()')
+    await node.deploy('looping', source, { limits: { cpuMs: 500 } })
+    await node.deploy('patient', CALLER, { bindings: [service('looping')] })
+    expect(await ask('patient', 'loop')).toEqual({ error: 'Error: Network connection lost.' })
+    await untilSo(async () => (await node.isola('logs', 'looping')).stdout.includes('CPU limit of 500 ms'))
+  })
+
   test('do not fail when the callee is deployed anew under them, and soon reach the new version alone', async () => {
     await node.deploy('changing', callee('old'))
     await node.deploy('steady', CALLER, { bindings: [service('changing')] })

@@ -18,7 +18,6 @@ class Counter extends RpcTarget {
   constructor(count) { super(); this.#count = count }
   add(more) { return this.#count += more }
   get count() { return this.#count }
-  [Symbol.dispose]() { console.log('the counter is disposed of') }
 }
 class Sad extends Error { name = 'Sad' }
 export default class extends WorkerEntrypoint {
@@ -39,8 +38,6 @@ export default class extends WorkerEntrypoint {
     return new Response(request.method + ' ' + await request.text(), { status: 207, headers: { 'x-own': 'kept' } }) }
   say(text) { console.log('says ' + text) }
   late() { this.ctx.waitUntil(scheduler.wait(300).then(() => console.log('late work is done'))) }
-  hang() { return scheduler.wait(60_000) }
-  loop() { for (;;); }
 }
 export class Named extends WorkerEntrypoint {
   who() { return 'named' }
@@ -97,8 +94,6 @@ ${[
   ],
   ['say', `() => env.SVC.say('something')`],
   ['late', `() => env.SVC.late()`],
-  ['loop', `() => env.SVC.loop()`],
-  ['hang', `() => env.SVC.hang()`],
   [
     'hidden',
     `() => [Object.keys(env).sort(), Object.keys(this_.env).filter((name) => name.startsWith('__'))]`,
@@ -179,9 +174,18 @@ describe('a Worker with a service binding', () => {
     expect(await ask('function')).toEqual({ value: 15 })
     expect(await ask('target')).toEqual({ value: 6 })
     expect(await ask('pipelined')).toEqual({ value: 15 })
-    await untilSo(async () =>
-      (await node.isola('logs', 'callee')).stdout.includes('the counter is disposed of'),
-    )
+  })
+
+  test('the callee logs under the caller’s request id, and its work after the return is done', async () => {
+    await node.get('caller', '/say', { headers: { 'x-request-id': 'the-id-of-the-call' } })
+    await ask('late')
+    const lines = await untilSo(async () => {
+      const { stdout } = await node.isola('logs', 'callee', '--json')
+      return stdout.includes('late work is done') && stdout.includes('says something')
+        ? stdout.split('\n')
+        : undefined
+    })
+    expect(lines.find((line) => line.includes('says something'))).toContain('"the-id-of-the-call"')
   })
 
   test('passes streams, requests and responses', async () => {
