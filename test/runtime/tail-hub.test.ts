@@ -277,6 +277,11 @@ describe('what is told', () => {
     cpuMs = 2_000
     hub.onTailed([end('r3', { path: '/c', functionMs: 3 })], 0)
     expect(await client.event((event) => pathOf(event) === '/c')).toMatchObject({ cpuTime: 3, wallTime: 3 })
+    // It had ended when the report before was read.
+    hub.onTailed([end('r4', { path: '/d', functionMs: 50 })], 0)
+    expect((await client.event((event) => pathOf(event) === '/d')).cpuTime).toBe(50)
+    hub.onTailed([end('r5', { path: '/e', functionMs: 50 })], 0)
+    expect((await client.event((event) => pathOf(event) === '/e')).cpuTime).toBe(0)
   })
 
   test('of a request that isola ended says why', async () => {

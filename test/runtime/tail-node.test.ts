@@ -16,7 +16,8 @@ export default { async fetch(request, env, ctx) {
   }
   if (pathname === '/loop') for (;;) calls += 1
   if (pathname === '/stream') return new Response(new ReadableStream({
-    start(controller) { console.log('began'); controller.enqueue(new Uint8Array(10)) } }))
+    start(controller) { console.log('began'); controller.enqueue(new Uint8Array(10)) },
+    pull: () => scheduler.wait(60_000) }))
   if (pathname === '/work') { const end = Date.now(); for (let i = 0; i < 2e7; i++) calls += i % 3 }
   console.log('call of', { path: pathname, list: [1, true, null] }, undefined, 5n, new Map([[1, 2]]))
   console.error('plain text')

@@ -1,7 +1,8 @@
 /**
  * CPU time of requests, as near as it can be had: an instance is a process and its CPU is known, its requests' is not.
  * What it used since it was last asked is shared among the requests that ended since, by how long each was with it; and no
- * request has more than that. Requests that run one at a time, as under development, get their own.
+ * request has more than that. What is left over goes to the next report's: a request may have ended behind the report that
+ * was just read. Requests that run one at a time, as under development, get their own.
  */
 export interface EndedOnInstance {
   readonly instanceId: string | undefined
@@ -12,6 +13,9 @@ export interface EndedOnInstance {
 export class CpuShares {
   readonly #cpuMsOf: (instanceId: string) => number | undefined
   readonly #askedByInstance = new Map<string, number>()
+  readonly #leftByInstance = new Map<string, number>()
+  /** Used since the report before; while a report is read. */
+  readonly #freshByInstance = new Map<string, number>()
 
   /** `instanceIds`: those there are; what they used so far is nobody's. */
   constructor(cpuMsOf: (instanceId: string) => number | undefined, instanceIds: readonly string[]) {
@@ -28,6 +32,7 @@ export class CpuShares {
     }
     const usedByInstance = new Map<string, number>()
     for (const id of totalByInstance.keys()) usedByInstance.set(id, this.#usedSince(id))
+    for (const [id, usedMs] of usedByInstance) this.#leave(id, usedMs - (totalByInstance.get(id) ?? 0))
     return requests.map(({ instanceId, functionMs }) => {
       const totalMs = totalByInstance.get(instanceId ?? '') ?? 0
       const usedMs = usedByInstance.get(instanceId ?? '') ?? 0
@@ -35,18 +40,32 @@ export class CpuShares {
     })
   }
 
+  #leave(instanceId: string, leftMs: number): void {
+    // Not twice: what nobody claims was the instance's own.
+    const fresh = Math.max(0, Math.min(leftMs, this.#freshByInstance.get(instanceId) ?? 0))
+    this.#leftByInstance.set(instanceId, fresh)
+    if (!this.#askedByInstance.has(instanceId)) this.#leftByInstance.delete(instanceId)
+    this.#freshByInstance.delete(instanceId)
+  }
+
   #usedSince(instanceId: string): number {
     const cpuMs = this.#cpuMsOf(instanceId)
     const before = this.#askedByInstance.get(instanceId) ?? 0
     this.#askedByInstance.delete(instanceId)
     // It is gone.
-    if (cpuMs === undefined) return 0
+    if (cpuMs === undefined) {
+      this.#leftByInstance.delete(instanceId)
+      return 0
+    }
     this.#askedByInstance.set(instanceId, cpuMs)
     if (this.#askedByInstance.size > INSTANCES_MAX) {
       const [oldest] = this.#askedByInstance.keys()
       this.#askedByInstance.delete(oldest!)
+      this.#leftByInstance.delete(oldest!)
     }
-    return Math.max(0, cpuMs - before)
+    const fresh = Math.max(0, cpuMs - before)
+    this.#freshByInstance.set(instanceId, fresh)
+    return fresh + (this.#leftByInstance.get(instanceId) ?? 0)
   }
 }
 
