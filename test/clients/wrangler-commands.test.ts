@@ -29,6 +29,24 @@ describe('wrangler', () => {
     expect((await node.get('hello')).text).toBe('hello 1')
   })
 
+  wranglerTest('deploys an environment as a Worker of its own, and tails it by its route', async () => {
+    await using project = await openProject(node, 'faulty')
+    await project.edit(
+      'wrangler.jsonc',
+      '"faulty",',
+      '"faulty", "env": { "staging": { "routes": ["staging.example/*"] } },',
+    )
+    await project.run(['deploy', '--env', 'staging'])
+    expect((await node.fetch('staging.example')).text()).toBe('fine')
+    expect((await node.get('faulty')).code).toBe('route_not_found')
+    expect((await node.get('faulty-staging')).code).toBe('route_not_found')
+    const tail = project.start(['tail', 'staging.example/*', '--env', 'staging', '--format', 'pretty'])
+    await tail.until((output) => output.includes('waiting for logs'))
+    await node.fetch('staging.example', '/seen')
+    await tail.until((output) => /staging\.example\S*\/seen - Ok/.test(output))
+    await tail.end('SIGINT')
+  })
+
   wranglerTest('moves a Worker between hosts with triggers deploy, without a new version', async () => {
     await using project = await openProject(node, 'hello')
     await project.edit('wrangler.jsonc', '"hello"', '"mover"')

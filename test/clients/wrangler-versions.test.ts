@@ -91,7 +91,7 @@ describe('a gradual deployment', () => {
       expect(deployments).toContain('it was worse')
       expect(deployments.match(/\(50%\)/g)).toHaveLength(2)
     },
-    120_000,
+    180_000,
   )
 
   wranglerTest('that makes no sense is refused, and changes nothing', async () => {
@@ -158,28 +158,35 @@ describe('versions', () => {
 })
 
 describe('secrets', () => {
-  wranglerTest('are put, listed, changed in bulk and deleted, kept by deploys, and never shown', async () => {
-    await using project = await named('keeper', 'hono')
-    await deploy(project, 'deploy')
-    const secret = async (): Promise<string> => (await node.get('keeper', '/secret')).text
-    await project.run(['secret', 'put', 'SECRET'], { input: 'hush-hush' })
-    expect(await secret()).toBe('hush-hush')
-    await project.edit('wrangler.jsonc', '"hello"', '"good day"')
-    const id = await deploy(project, 'deploy')
-    expect(await text('keeper')).toBe('good day from hono')
-    expect(await secret()).toBe('hush-hush')
-    const view = await project.run(['versions', 'view', id])
-    expect(view).toContain('SECRET')
-    expect(view).not.toContain('hush-hush')
+  wranglerTest(
+    'are put, listed, changed in bulk and deleted, kept by deploys, and never shown',
+    async () => {
+      await using project = await named('keeper', 'hono')
+      await deploy(project, 'deploy')
+      const secret = async (): Promise<string> => (await node.get('keeper', '/secret')).text
+      await project.run(['secret', 'put', 'SECRET'], { input: 'hush-hush' })
+      expect(await secret()).toBe('hush-hush')
+      await project.edit('wrangler.jsonc', '"hello"', '"good day"')
+      const id = await deploy(project, 'deploy')
+      expect(await text('keeper')).toBe('good day from hono')
+      expect(await secret()).toBe('hush-hush')
+      const view = await project.run(['versions', 'view', id])
+      expect(view).toContain('SECRET')
+      expect(view).not.toContain('hush-hush')
 
-    const bulk = JSON.stringify({ SECRET: 'louder', OTHER: 'x' })
-    await project.run(['secret', 'bulk'], { input: bulk })
-    expect(await secret()).toBe('louder')
-    const names = JSON.parse(await project.run(['secret', 'list'])) as { name: string }[]
-    expect(names.map(({ name }) => name).sort()).toEqual(['OTHER', 'SECRET'])
-    await project.run(['secret', 'delete', 'SECRET'])
-    expect(await secret()).toBe('none')
-  })
+      const bulk = JSON.stringify({ SECRET: 'louder', OTHER: 'x' })
+      await project.run(['secret', 'bulk'], { input: bulk })
+      expect(await secret()).toBe('louder')
+      const names = JSON.parse(await project.run(['secret', 'list'])) as { name: string }[]
+      expect(names.map(({ name }) => name).sort()).toEqual(['OTHER', 'SECRET'])
+      await project.run(['secret', 'delete', 'SECRET'])
+      expect(await secret()).toBe('none')
+      // It is asked whether the secrets may go back too, and takes yes where nobody can answer.
+      expect(await project.run(['rollback', '--yes'])).toMatch(/SECRET/)
+      expect(await secret()).toBe('louder')
+    },
+    120_000,
+  )
 
   wranglerTest('of a version change no traffic until it is deployed', async () => {
     await using project = await named('later', 'hono')
