@@ -139,7 +139,7 @@ export async function withGuest<T>(source: GuestSource, use: (start: GuestStart)
   })
   try {
     stdin.on('error', () => undefined)
-    const openSecret = source.openSecret ?? (({ sealed }) => [...sealed].reverse().join(''))
+    const openSecret = source.openSecret ?? (({ sealed }) => sealed.split('').reverse().join(''))
     stdin.end(encodeConfig({ version, modules, socketDirectory: directory, openSecret }))
     const listening = await Promise.race([bothListen(control), closed.then(() => false)])
     if (!listening) {
