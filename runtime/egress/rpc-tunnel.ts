@@ -45,7 +45,8 @@ export async function tunnelRpc(options: RpcTunnelOptions): Promise<void> {
   try {
     const rest = await readAnswer(upstream, limits.headBytesMax)
     socket.write(ESTABLISHED)
-    join({ socket, upstream, sent: head, received: rest, idleMs: limits.rpcIdleMs })
+    const { rpcIdleMs: idleMs, tunnelIdleTimeoutMs: silentMs } = limits
+    join({ socket, upstream, sent: head, received: rest, idleMs, silentMs })
   } catch (error) {
     upstream.destroy()
     const failure = toError(error)
@@ -110,21 +111,26 @@ function join({
   sent,
   received,
   idleMs,
+  silentMs,
 }: {
   readonly socket: Duplex
   readonly upstream: Socket
   readonly sent: Buffer
   readonly received: Buffer
   readonly idleMs: number
+  /** Without a byte either way, whoever waits. */
+  readonly silentMs: number
 }): void {
   const questions = new OpenQuestions()
+  let movedAtMs = performance.now()
   const idle = setTimeout(() => {
-    if (questions.some) idle.refresh()
+    if (questions.some && performance.now() - movedAtMs < silentMs) idle.refresh()
     else upstream.destroy()
   }, idleMs)
   const pass = (from: Duplex, to: Duplex, first: Buffer): void => {
     const read = questions.reader()
     const onData = (chunk: Buffer): void => {
+      movedAtMs = performance.now()
       idle.refresh()
       read(chunk)
       if (!to.write(chunk)) from.pause()
