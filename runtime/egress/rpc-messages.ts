@@ -1,41 +1,51 @@
 /**
  * As much of Cap'n Proto's RPC as a tunnel must know of what it carries: whether somebody waits for something. workerd
  * keeps one connection to a service for all its calls and never closes it; a callee's slot must not be held that long.
- * Every question (`Call`, `Bootstrap`) gets one `Return`, and a session of workerd's is a call that returns when all
+ * A question (`Call`, `Bootstrap`) is open until its `Return` or, where the asker gave up, its `Finish`; and a session of workerd's is a call that returns when all
  * that was handed out in it has been given back. So: no open question, no session.
  */
 
 /** Discriminants of `Message` in capnproto's rpc.capnp. */
-const MESSAGE = { abort: 1, call: 2, return: 3, bootstrap: 8 } as const
+const MESSAGE = { abort: 1, call: 2, return: 3, finish: 4, bootstrap: 8 } as const
 
 const SEGMENTS_MAX = 512
 const WORD_BYTES = 8
-/** Of the first segment: the pointer to the root, and the root's first word. */
-const ROOT_BYTES = 2 * WORD_BYTES
+/** Of the first segment: the pointer to the root, the root, and the first word of what it points to, which begins with an id. */
+const ROOT_BYTES = 4 * WORD_BYTES
 
 /** Counts the open questions of a connection; feed it all bytes, each direction by itself. */
 export class OpenQuestions {
-  #open = 0
+  readonly #sides = [new Set<number>(), new Set<number>()] as const
+  #sidesTaken = 0
   #isLost = false
 
   /** True also where the bytes were not understood: what is not known to be idle is not. */
   get some(): boolean {
-    return this.#isLost || this.#open > 0
+    return this.#isLost || this.#sides.some(({ size }) => size > 0)
   }
 
-  /** Takes the bytes of one direction. */
+  /** Takes the bytes of one direction; once for each. */
   reader(): (chunk: Buffer) => void {
     const messages = new MessageHeads()
+    const side = this.#sidesTaken++
+    const [own, other] = side === 0 ? this.#sides : [this.#sides[1], this.#sides[0]]
     return (chunk) => {
       if (this.#isLost) return
-      const kinds = messages.push(chunk)
-      if (kinds === undefined) this.#isLost = true
-      for (const kind of kinds ?? []) {
-        if (kind === MESSAGE.call || kind === MESSAGE.bootstrap) this.#open += 1
-        else if (kind === MESSAGE.return) this.#open -= 1
+      const heads = messages.push(chunk)
+      if (heads === undefined) this.#isLost = true
+      for (const { kind, id } of heads ?? []) {
+        if (kind === MESSAGE.call || kind === MESSAGE.bootstrap) own.add(id)
+        else if (kind === MESSAGE.return) other.delete(id)
+        // Whoever asked waits no more, returned or not.
+        else if (kind === MESSAGE.finish) own.delete(id)
       }
     }
   }
+}
+
+interface MessageHead {
+  readonly kind: number
+  readonly id: number
 }
 
 /** The kinds of the messages in a stream of them; of each only the beginning is kept. */
@@ -44,8 +54,8 @@ class MessageHeads {
   #skipBytes = 0
 
   /** `undefined`: this is no such stream. */
-  push(chunk: Buffer): readonly number[] | undefined {
-    const kinds: number[] = []
+  push(chunk: Buffer): readonly MessageHead[] | undefined {
+    const kinds: MessageHead[] = []
     for (let at = 0; at < chunk.length;) {
       if (this.#skipBytes > 0) {
         const skipped = Math.min(this.#skipBytes, chunk.length - at)
@@ -90,12 +100,13 @@ function wordsOf(head: Buffer): number {
   return words
 }
 
-function kindOf(head: Buffer): number | undefined {
+function kindOf(head: Buffer): MessageHead | undefined {
   const root = tableBytes(head)
   // A struct right behind its pointer, as all who write messages from the start to the end lay it out.
   const isUsual =
-    head.readUInt32LE(root) === 0 && head.readUInt16LE(root + 4) > 0 && head.readUInt32LE(4) >= 2
-  return isUsual ? head.readUInt16LE(root + WORD_BYTES) : undefined
+    head.readUInt32LE(root) === 0 && head.readUInt16LE(root + 4) > 0 && head.readUInt32LE(4) >= 4
+  const id = head.readUInt32LE(root + 3 * WORD_BYTES)
+  return isUsual ? { kind: head.readUInt16LE(root + WORD_BYTES), id } : undefined
 }
 
 const DISCONNECTED = 2

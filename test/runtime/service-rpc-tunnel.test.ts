@@ -16,16 +16,17 @@ afterEach(async () => {
 const OK = 'HTTP/1.1 200 OK\r\n\r\n'
 
 /** A message of one segment, whose root has one word of data. */
-function message(kind: number, words = 3): Buffer {
+function message(kind: number, { id = 0, words = 4 } = {}): Buffer {
   const bytes = Buffer.alloc(8 + 8 * words)
   bytes.writeUInt32LE(words, 4)
   bytes.writeUInt16LE(1, 12)
   bytes.writeUInt16LE(kind, 16)
+  bytes.writeUInt32LE(id, 32)
   return bytes
 }
 
 const CALL = message(2)
-const RETURN = message(3, 50)
+const RETURN = message(3, { words: 50 })
 
 /** Instance "i1" of "shop", which may call "stock", and an inner door that answers CONNECT with `answer`. */
 async function open(answer: string): Promise<{ egress: EgressUnderTest; doors: Socket[]; heads: string[] }> {
@@ -135,10 +136,17 @@ describe('open questions', () => {
     const questions = new OpenQuestions()
     const ask = questions.reader()
     const answer = questions.reader()
-    for (const byte of Buffer.concat([message(8), CALL, message(4), CALL])) ask(Buffer.of(byte))
-    answer(Buffer.concat([RETURN, RETURN]))
+    for (const byte of Buffer.concat([
+      message(8, { id: 1 }),
+      CALL,
+      message(2, { id: 2 }),
+      message(2, { id: 3 }),
+      message(4, { id: 3 }),
+    ]))
+      ask(Buffer.of(byte))
+    answer(Buffer.concat([RETURN, message(3, { id: 1, words: 50 })]))
     expect(questions.some).toBe(true)
-    answer(RETURN)
+    answer(message(3, { id: 2 }))
     expect(questions.some).toBe(false)
   })
 
