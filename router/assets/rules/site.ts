@@ -59,6 +59,7 @@ export function compileSite({ files, config, hasCode, navigationsAreFiles }: Ass
   const redirects = compileRedirects(config.redirects, config.htmlHandling)
   const find = (path: string): SiteFile | undefined => fileByPath.get(path)
   const mode = config.htmlHandling ?? 'auto-trailing-slash'
+  const instead = compileNotFound(config.notFoundHandling, fileByPath)
 
   const ofFiles = (
     request: SiteRequest,
@@ -70,8 +71,7 @@ export function compileSite({ files, config, hasCode, navigationsAreFiles }: Ass
     if (redirect?.type === 'redirect') return { ...redirect, path: raw }
     const asked = redirect === undefined ? path : readRequestPath(redirect.path)
     const found =
-      meaningOf(asked.decoded, { mode, find }) ??
-      (handlesNotFound ? insteadOf(asked.decoded, config.notFoundHandling, find) : undefined)
+      meaningOf(asked.decoded, { mode, find }) ?? (handlesNotFound ? instead?.(asked.decoded) : undefined)
     if (found === undefined) return redirect === undefined ? undefined : { type: 'not-found', path: raw }
     if (request.method !== 'GET' && request.method !== 'HEAD') return { type: 'wrong-method', path: raw }
     if (found.type === 'redirect')
@@ -112,19 +112,37 @@ function compileFile({ sha256, sizeBytes, contentType }: AssetFile): SiteFile {
   }
 }
 
-function insteadOf(
-  path: string,
+type NotFound = (path: string) => PathMeaning<SiteFile> | undefined
+
+/** What stands for a path that means nothing. `undefined`: nothing ever does. */
+function compileNotFound(
   handling: AssetsConfig['notFoundHandling'],
-  find: (path: string) => SiteFile | undefined,
-): PathMeaning<SiteFile> | undefined {
+  fileByPath: ReadonlyMap<string, SiteFile>,
+): NotFound | undefined {
   if (handling === 'single-page-application') {
-    const file = find('/index.html')
-    return file && { type: 'file', file, status: 200 }
+    const file = fileByPath.get('/index.html')
+    return file && (() => ({ type: 'file', file, status: 200 }))
   }
   if (handling !== '404-page') return undefined
-  for (let end = path.lastIndexOf('/'); end !== -1; end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)) {
-    const file = find(`${path.slice(0, end)}/404.html`)
-    if (file !== undefined) return { type: 'file', file, status: 404 }
+  const fileByFolder = new Map(
+    [...fileByPath].flatMap(([path, file]) =>
+      path.endsWith(PAGE) ? [[path.slice(0, -PAGE.length), file] as const] : [],
+    ),
+  )
+  // A stranger's path may have thousands of segments: what is longer than any folder with a page is not tried.
+  const longest = [...fileByFolder.keys()].reduce((most, { length }) => Math.max(most, length), -1)
+  if (longest === -1) return undefined
+  return (path) => {
+    for (
+      let end = path.lastIndexOf('/', longest);
+      end !== -1;
+      end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)
+    ) {
+      const file = fileByFolder.get(path.slice(0, end))
+      if (file !== undefined) return { type: 'file', file, status: 404 }
+    }
+    return undefined
   }
-  return undefined
 }
+
+const PAGE = '/404.html'
