@@ -38,7 +38,13 @@ export function outgoingServices(content: WorkerContent): readonly OutgoingServi
 }
 
 /** Fields that no request of a function's own may carry out. */
-export const CALL_HEADERS = [SERVICE_HEADERS.service, SERVICE_HEADERS.entrypoint, SERVICE_HEADERS.props]
+export const CALL_HEADERS = [
+  SERVICE_HEADERS.service,
+  SERVICE_HEADERS.entrypoint,
+  SERVICE_HEADERS.props,
+  // Else it could read the files of versions that do not serve, and no binding of a caller would be sure to lead to its callee.
+  SERVICE_HEADERS.assetsOf,
+]
 
 /** Bindings of the guest's beside the function's own: it takes them away before the function sees any. */
 export function guestBindings(content: WorkerContent): readonly ((target: Worker_Binding) => void)[] {

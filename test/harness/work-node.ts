@@ -32,6 +32,7 @@ export interface DeployOptions {
   readonly policy?: Partial<Policy>
   readonly previewHosts?: boolean
   readonly bindings?: readonly Binding[]
+  readonly compatibilityFlags?: readonly string[]
 }
 
 export interface Answer {
@@ -79,7 +80,7 @@ function withWork(node: TestNode): WorkNode {
           kind: 'worker',
           bindings: deploy.bindings ?? [],
           compatibilityDate: '2026-11-01',
-          compatibilityFlags: [],
+          compatibilityFlags: deploy.compatibilityFlags ?? [],
           routes: [],
           baseDomainHost: true,
           previewHosts: deploy.previewHosts ?? false,

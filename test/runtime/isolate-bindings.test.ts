@@ -76,14 +76,14 @@ describe('bindings of an instance', () => {
     })
   })
 
-  test('a function cannot write the header that a rate limit asks with, whichever way it sends', async () => {
+  test('a function cannot write the headers that a rate limit and static files ask with, whichever way it sends', async () => {
     const bindings: Binding[] = [
       RATE_LIMIT,
       { type: 'assets', name: 'ASSETS' },
       { type: 'service', name: 'CART', functionName: 'cart' },
     ]
     const ways = `[fetch, (...values) => env.ASSETS.fetch(...values), (...values) => env.CART.fetch(...values)]`
-    const headers = `{ 'isola-rate-limit': 'theirs 1 60', other: 'kept' }`
+    const headers = `{ 'isola-rate-limit': 'theirs 1 60', 'isola-assets-of': 'another', other: 'kept' }`
     const source = showing(
       `Promise.all(${ways}.map((send) => send('http://elsewhere.example/', { headers: ${headers} }).then(({ status }) => status)))`,
       bindings,
@@ -100,6 +100,7 @@ describe('bindings of an instance', () => {
       expect(heads).toHaveLength(3)
       for (const head of heads) {
         expect(head).toMatch(/^other: kept\r$/im)
+        expect(head).not.toMatch(/isola-assets-of: another/i)
         if (!/^isola-service: cart\r$/im.test(head)) expect(head).not.toMatch(/isola-rate-limit/i)
       }
       expect(heads.filter((head) => /isola-rate-limit/i.test(head)).length).toBeLessThan(2)

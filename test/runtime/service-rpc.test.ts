@@ -223,6 +223,14 @@ describe('a Worker with a service binding', () => {
 
   test('sees its bindings and nothing of what calls are made with', async () => {
     expect(await ask('hidden')).toEqual({ value: [['BARE', 'NAMED', 'OTHER', 'PLAIN', 'SVC', 'WRONG'], []] })
+    const early = `import { WorkerEntrypoint } from 'cloudflare:workers'
+      let seen
+      export default class extends WorkerEntrypoint {
+        constructor(ctx, env) { super(ctx, env); seen ??= Object.keys(env) }
+        fetch() { return Response.json({ value: seen }) } }`
+    const compatibilityFlags = ['disallow_importable_env']
+    await node.deploy('early', early, { bindings: [service('SVC')], compatibilityFlags })
+    expect(await ask('', 'early')).toEqual({ value: ['SVC'] })
     expect(await ask('once')).toEqual({ value: ['default fetch http://x/', 'object', 'undefined'] })
   })
 })

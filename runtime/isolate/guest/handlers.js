@@ -115,6 +115,8 @@ function wrapClass(Exported) {
       // oxlint-disable-next-line constructor-super -- the instance is made as the function's own class
       constructor(ctx, env) {
         watch(ctx)
+        // Where flags forbid to import it, this is the first that the function sees of it.
+        prepareEnv(env)
         const instance = construct(Exported, [ctx, env])
         // Without one of its own, too: what comes for its tail handler or another entrypoint comes by way of fetch.
         const value = guard('fetch', instance.fetch ?? fetchOfNone, instance, { ctx, env })
@@ -131,6 +133,7 @@ function guard(name, handler, self, own) {
   if (name !== 'fetch') {
     return (...values) => {
       watch(values[2])
+      if (own === undefined) prepareEnv(values[1])
       return apply(handler, self, values)
     }
   }
