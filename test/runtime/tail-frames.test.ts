@@ -63,6 +63,15 @@ describe('frames of a client', () => {
     expect(read(bytes).at(-1)).toEqual({ type: 'text', text: 'debug' })
   })
 
+  test('that are empty parts of a message are not held', () => {
+    const reader = new FrameReader(MAX)
+    reader.push(frame(OPCODE.text, 'x', { final: false }))
+    const before = process.memoryUsage().heapUsed
+    expect(reader.push(Buffer.alloc(2_000_000))).toEqual([])
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(100_000_000)
+    expect(reader.push(frame(OPCODE.continuation, 'y'))).toEqual([{ type: 'text', text: 'xy' }])
+  })
+
   test('that close the connection name a code, or none', () => {
     expect(read(frame(OPCODE.close, Buffer.from([3, 232])))).toEqual([{ type: 'close', code: 1000 }])
     expect(read(frame(OPCODE.close, ''))).toEqual([{ type: 'close', code: 1005 }])

@@ -303,13 +303,19 @@ describe('what is told', () => {
     for (let index = 0; index <= TAIL_LIMITS.eventLinesMax; index++)
       hub.pass(line(`${index}`, { requestId: 'r1' }))
     hub.pass(line('x'.repeat(TAIL_LIMITS.eventTextMax + 1), { requestId: 'r2' }))
-    hub.onTailed([end('r1'), end('r2', { path: '/long' })], 0)
+    // A line that is short as text, and long as values.
+    const values = ['x'.repeat(10_000)]
+    for (let index = 0; index < 100; index++) hub.pass(line('[Object]', { requestId: 'r3', values }))
+    hub.onTailed([end('r1'), end('r2', { path: '/long' }), end('r3', { path: '/deep' })], 0)
     const event = await client.event((each) => pathOf(each) === '/')
     expect([event.logs.length, event.truncated]).toEqual([TAIL_LIMITS.eventLinesMax, true])
     expect(await client.event((each) => pathOf(each) === '/long')).toMatchObject({
       logs: [],
       truncated: true,
     })
+    const deep = await client.event((each) => pathOf(each) === '/deep')
+    expect(deep.truncated).toBe(true)
+    expect(JSON.stringify(deep.logs).length).toBeLessThan(2 * TAIL_LIMITS.eventTextMax)
   })
 
   test('goes to tail consumers too, but not what their own handlers do', async () => {

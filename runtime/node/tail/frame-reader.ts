@@ -83,7 +83,8 @@ export class FrameReader {
     if (continues !== (this.#opcode !== undefined))
       return fault(1002, 'a message begins before the one before has ended, or goes on without a beginning')
     const messageOpcode = this.#opcode ?? opcode
-    this.#parts.push(payload)
+    // Empty ones would be no bytes of a message, and as many as a client likes.
+    if (payload.length > 0) this.#parts.push(payload)
     this.#partsBytes += payload.length
     if (!isFinal) {
       this.#opcode = messageOpcode

@@ -13,7 +13,9 @@ export class LineCollection {
 
   add(line: LogLine): void {
     const message = line.values ?? [line.message]
-    this.#textLength += line.message.length + (line.stack?.length ?? 0)
+    // Deep values are a few characters as text.
+    const valuesLength = line.values === undefined ? 0 : JSON.stringify(line.values).length
+    this.#textLength += Math.max(line.message.length, valuesLength) + (line.stack?.length ?? 0)
     this.truncated ||=
       this.#textLength > TAIL_LIMITS.eventTextMax ||
       this.logs.length + this.exceptions.length >= TAIL_LIMITS.eventLinesMax

@@ -69,9 +69,13 @@ export function openServerSocket(
     write(OPCODE.close, payload)
     setTimeout(() => socket.destroy(), TAIL_LIMITS.closeGraceMs).unref()
   }
+  const answerPing = (payload: Buffer): void => {
+    // One that asks and takes no answer gets none.
+    if (socket.writableLength <= TAIL_LIMITS.bufferedBytesMax) write(OPCODE.pong, payload)
+  }
   const receive = (frame: ClientFrame): void => {
     if (frame.type === 'text') options.onText(frame.text)
-    else if (frame.type === 'ping') write(OPCODE.pong, frame.payload)
+    else if (frame.type === 'ping') answerPing(frame.payload)
     else if (frame.type === 'binary') close(1003, 'only text is understood here')
     else if (frame.type === 'close') {
       close(answeredCode(frame.code), '')
@@ -141,6 +145,10 @@ export function refuseUpgrade(
   const body = `${refusal.message}\n`
   // A client that is gone already has nothing to be told.
   socket.on('error', () => undefined)
+  // Nobody has shown a token yet: one that does not end its side must not keep the connection.
+  const timer = setTimeout(() => socket.destroy(), TAIL_LIMITS.closeGraceMs).unref()
+  socket.once('close', () => clearTimeout(timer))
+  socket.resume()
   socket.end(
     `HTTP/1.1 ${refusal.status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
