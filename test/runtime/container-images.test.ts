@@ -158,7 +158,7 @@ describeEngine('images in sandboxes', () => {
       ),
     )
     await ask(leaver.socketPath).catch(() => undefined)
-    expect(await leaver.exited).toMatchObject({ cause: 'crashed', message: 'exit code 4: bye' })
+    expect(await leaver.exited).toMatchObject({ cause: 'crashed', message: 'exit code 4', detail: 'bye' })
     await nothingLeft()
   })
 
