@@ -44,7 +44,8 @@ export function reportExit(facts: ContainerExitFacts): ExitReport {
       message: `JavaScript heap out of memory (memory limit of ${limits.memoryMib} MiB)`,
     }
   }
-  return { cause: 'crashed', message: describeEnd(end, errors) }
+  const detail = lastLines(errors)
+  return { cause: 'crashed', message: describeEnd(end, ''), ...(detail !== '' && { detail }) }
 }
 
 /** As the Lambda process tells the callers. */
@@ -65,8 +66,12 @@ export function describeEnd({ exitCode }: ContainerEnd, errors: string): string 
       : signal === undefined
         ? `exit code ${exitCode}`
         : `ended by ${signal} (exit code ${exitCode})`
-  const lines = errors.trim().split('\n').slice(-LINES_MAX).join('\n')
+  const lines = lastLines(errors)
   return lines === '' ? how : `${how}: ${lines}`
+}
+
+function lastLines(errors: string): string {
+  return errors.trim().split('\n').slice(-LINES_MAX).join('\n')
 }
 
 /** A killed child alone is no reason: the function may have survived it. */

@@ -30,9 +30,17 @@ export async function* readImageArchive(
   const plain = Readable.from(decompressed(boundBytes(source, options.bytesMax), options.bytesMax))
   // What goes wrong here, the reader of the entries is told.
   pipeline(plain, entries).catch(() => undefined)
-  rewrite(entries, tar, options).catch((error: Error) => tar.destroy(error))
+  let failure: unknown
+  const rewritten = rewrite(entries, tar, options).catch((error: Error) => {
+    failure = error
+    tar.destroy(error)
+  })
   try {
     yield* tar as AsyncIterable<Uint8Array>
+  } catch (error) {
+    // An archive that ends within a layer ends the other one at once, with a word of the library's only.
+    await rewritten
+    throw failure ?? error
   } finally {
     tar.destroy()
     entries.destroy()

@@ -60,7 +60,13 @@ export function createInstance(
     exit = seen.cpuMs > 0 ? { ...reported, cpuMs: seen.cpuMs } : reported
     state = 'gone'
     if (exit.cause !== 'stopped') {
-      parts.log(instanceLine(version, home.id, `ended (${exit.cause}): ${exit.message}`))
+      parts.log(
+        instanceLine(
+          version,
+          home.id,
+          `ended (${exit.cause}): ${[exit.message, ...(exit.detail ? [exit.detail] : [])].join(': ')}`,
+        ),
+      )
     }
     return exit
   }

@@ -69,7 +69,7 @@ export async function startInSandbox(
     : whenListening(parts, sandbox, AbortSignal.any([listening.signal, AbortSignal.timeout(startTimeoutMs)]))
   const late = isLambda
     ? lateWords(parts)
-    : `it did not listen on port ${port} within ${startTimeoutMs} ms: listen on 0.0.0.0:$PORT`
+    : `it did not listen on port ${port} within ${startTimeoutMs} ms: listen on 0.0.0.0:$PORT, or set "port" to where it listens`
   // Both are awaited together with its end, which may come first.
   ready.catch(() => undefined)
   const socketPath = isLambda ? home.httpSocket : sandbox.httpSocket

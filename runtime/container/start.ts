@@ -35,7 +35,11 @@ export async function startInstance(
     const { code, why } = faultOf(error)
     const message = `function "${version.functionName}" did not start: ${why}`
     parts.log(instanceLine(version, undefined, message))
-    throw new IsolaError(code, code === 'engine_unavailable' ? why : message, { cause: error })
+    const details = isIsolaError(error) ? error.details : undefined
+    throw new IsolaError(code, code === 'engine_unavailable' ? why : message, {
+      cause: error,
+      ...(details && { details }),
+    })
   }
 }
 
@@ -106,14 +110,16 @@ async function untilReady(
     ])
     const errors = output.lastErrors()
     parts.lambda.ended(home.id, environmentEnd(end, errors))
-    const { cause, message } = reportExit({
+    const { cause, message, detail } = reportExit({
       end,
       requested: undefined,
       errors,
       limits,
       budgetReachedMib: cgroups.budgetReachedMib(hitsBefore),
     })
-    throw new IsolaError(cause === 'node_out_of_memory' ? 'node_full' : 'start_failed', message)
+    if (cause === 'node_out_of_memory') throw new IsolaError('node_full', message)
+    const words = detail === undefined ? message : `${message}: ${detail}`
+    throw new IsolaError('start_failed', words, { details: { forVisitors: message } })
   }
   try {
     await Promise.race([ready, late, over()])

@@ -166,7 +166,11 @@ export class LambdaHold implements LambdaPort {
         return this.#heldById.get(message.id)?.ready.resolve({ initMs: message.initMs })
       case 'init-failed': {
         const { id, errorType, message: words } = message
-        return this.#heldById.get(id)?.ready.reject(new IsolaError('start_failed', `${errorType}: ${words}`))
+        return this.#heldById
+          .get(id)
+          ?.ready.reject(
+            new IsolaError('start_failed', `${errorType}: ${words}`, { details: { forVisitors: errorType } }),
+          )
       }
       case 'timed-out':
         return this.#onTimeout(message.id, message.message)

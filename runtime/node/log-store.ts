@@ -44,6 +44,8 @@ export class LogStore {
 
   async read(functionName: string, options: { readonly lines: number }): Promise<readonly LogLine[]> {
     await this.flush()
+    // slice(-0) would be all of them.
+    if (options.lines === 0) return []
     const current = await readTail(this.#file(functionName), options.lines)
     if (current.length >= options.lines) return current
     const older = await readTail(`${this.#file(functionName)}.1`, options.lines - current.length)

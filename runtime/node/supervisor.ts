@@ -255,7 +255,12 @@ export class Supervisor {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       this.#options.onEvent(`function "${functionName}" version ${versionId} did not start: ${message}`)
-      this.#plan({ type: 'start-failed', startId, fault: faultOf(error), message })
+      this.#plan({
+        type: 'start-failed',
+        startId,
+        fault: faultOf(error),
+        message: toldToVisitors(error, message),
+      })
       return
     }
     const held = this.#hold(instance)
@@ -371,6 +376,12 @@ export class Supervisor {
 
 function addressOf({ id, functionName, versionId, socketPath, freezer }: Instance): InstanceAddress {
   return { id, functionName, versionId, socketPath, ...(freezer !== undefined && { freezer }) }
+}
+
+/** A function's own last words may hold what visitors must not see; who deploys it, and its log, have them. */
+function toldToVisitors(error: unknown, message: string): string {
+  const told = isIsolaError(error) ? error.details?.['forVisitors'] : undefined
+  return typeof told === 'string' ? told : message
 }
 
 /** Also what is lost of it: no waiting brings that back, a deploy does. */

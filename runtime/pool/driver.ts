@@ -98,8 +98,10 @@ export interface Instance {
 
 export interface ExitReport {
   readonly cause: ExitCause
-  /** For a person, with values: "memory limit of 128 MiB reached", "exit code 1: …last line of stderr…". */
+  /** For a person, with values: "memory limit of 128 MiB reached", "exit code 1". */
   readonly message: string
+  /** What the function itself said last; for its log alone, because it may hold what visitors must not see. */
+  readonly detail?: string
   /** CPU of its whole life, where it could still be read. */
   readonly cpuMs?: number
 }

@@ -22,6 +22,19 @@ async function ask(question: string): Promise<string> {
   }
 }
 
+/** A pipe takes 64 KiB and then as much as its reader: what it has not taken when a process exits is lost. */
+async function outputTaken(): Promise<void> {
+  const taken = [process.stdout, process.stderr].map(
+    (stream) => new Promise<void>((resolve) => stream.write('', () => resolve())),
+  )
+  const givenUp = AbortSignal.any([readerGone.signal, signals.stop])
+  if (givenUp.aborted) return
+  const gone = new Promise<void>((resolve) =>
+    givenUp.addEventListener('abort', () => resolve(), { once: true }),
+  )
+  await Promise.race([Promise.all(taken), gone])
+}
+
 const exitCode = await runCommandLine({
   argv: process.argv.slice(2),
   environment: process.env,
@@ -32,4 +45,5 @@ const exitCode = await runCommandLine({
   readerGone: readerGone.signal,
   ...(process.stdin.isTTY && process.stderr.isTTY ? { ask } : {}),
 })
+await outputTaken()
 process.exit(exitCode)

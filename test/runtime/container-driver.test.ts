@@ -203,7 +203,11 @@ describeEngine('code on a platform runtime', () => {
       errorType: 'Runtime.ExitError',
       errorMessage: expect.stringContaining('exit status 3') as string,
     })
-    expect(await instance.exited).toMatchObject({ cause: 'crashed', message: 'exit code 3: the end' })
+    expect(await instance.exited).toMatchObject({
+      cause: 'crashed',
+      message: 'exit code 3',
+      detail: 'the end',
+    })
     expect(
       await place.line(({ message }) => message === 'ended (crashed): exit code 3: the end'),
     ).toMatchObject({

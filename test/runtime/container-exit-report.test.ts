@@ -15,7 +15,8 @@ describe('why a container ended', () => {
   test('an exit code, with the last lines of stderr', () => {
     expect(report({ end: { exitCode: 3, outOfMemory: false }, errors: 'one\ntwo' })).toEqual({
       cause: 'crashed',
-      message: 'exit code 3: one\ntwo',
+      message: 'exit code 3',
+      detail: 'one\ntwo',
     })
   })
 

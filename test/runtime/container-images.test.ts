@@ -158,7 +158,7 @@ describeEngine('images in sandboxes', () => {
       ),
     )
     await ask(leaver.socketPath).catch(() => undefined)
-    expect(await leaver.exited).toMatchObject({ cause: 'crashed', message: 'exit code 4: bye' })
+    expect(await leaver.exited).toMatchObject({ cause: 'crashed', message: 'exit code 4', detail: 'bye' })
     await nothingLeft()
   })
 
@@ -166,7 +166,7 @@ describeEngine('images in sandboxes', () => {
     [
       'listens nowhere',
       'setInterval(() => {}, 1000)',
-      'it did not listen on port 8080 within 4000 ms: listen on 0.0.0.0:$PORT',
+      'it did not listen on port 8080 within 4000 ms: listen on 0.0.0.0:$PORT, or set "port" to where it listens',
     ],
     ['exits', "console.error('no configuration'); process.exit(9)", 'exit code 9: no configuration'],
   ])('one that %s does not start, says so, and leaves nothing', async (_, script, words) => {

@@ -80,6 +80,9 @@ describe('an image archive', () => {
     const whole = await tarOf(saved())
     await expect(read(whole.subarray(0, 50_000))).rejects.toEqual(refused(/broken/))
     await expect(read(gzipSync(whole).subarray(0, 300))).rejects.toEqual(refused(/broken/))
+    // A layer that is too large to be held goes on while it comes.
+    const large = await tarOf({ ...saved(), 'a/layer.tar': Buffer.alloc(5 * 1024 * 1024, 0x42) })
+    await expect(read(large.subarray(0, 4_600_000))).rejects.toEqual(refused(/broken.*again/))
   })
 
   test.for([

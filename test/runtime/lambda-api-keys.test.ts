@@ -100,6 +100,8 @@ describe('isola keys', () => {
       [...stdout.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]),
     )
     expect(values['AWS_ENDPOINT_URL_LAMBDA']).toBe(place.url)
+    // One for the SDK for JavaScript, one for boto3: neither reads the other's.
+    expect(values).toMatchObject({ AWS_REGION: 'us-east-1', AWS_DEFAULT_REGION: 'us-east-1' })
     const secretAccessKey = values['AWS_SECRET_ACCESS_KEY'] ?? ''
     expect(place.ports.keys.secretOf(values['AWS_ACCESS_KEY_ID'] ?? '')).toBe(secretAccessKey)
     const listed = await isola('list')

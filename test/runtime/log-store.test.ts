@@ -30,6 +30,7 @@ test('the last lines come back in order, those of other functions do not', async
   expect(await store.read('hello', { lines: 5_000 })).toHaveLength(2_000)
   expect(messages(await store.read('neighbour', { lines: 10 }))).toEqual(['other'])
   expect(await store.read('unknown', { lines: 10 })).toEqual([])
+  expect(await store.read('hello', { lines: 0 })).toEqual([])
 })
 
 test('a line that a crash cut short is left out, the others are read', async () => {

@@ -107,6 +107,18 @@ describe('the supervisor', () => {
     expect(node.events).toEqual([expect.stringContaining('SyntaxError: a line')])
   })
 
+  test('keeps what a function said last from visitors, who are told how it ended', async () => {
+    await node.supervisor.start()
+    node.apply({}, 'a')
+    node.startError = new IsolaError('start_failed', 'exit code 1: password is 12345', {
+      details: { forVisitors: 'exit code 1' },
+    })
+    node.need('a', 1)
+    await pass(1)
+    expect(node.toldOf('start-refused')[0]?.message).toBe('function "a" did not start: exit code 1')
+    expect(node.events.join()).toContain('password is 12345')
+  })
+
   test.each([
     ['internal', new IsolaError('internal', 'the egress proxy did not open a socket')],
     ['storage_full', new IsolaError('storage_full', 'no space left')],

@@ -1,8 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { isAlive, ISOLA_BIN, startTestNode } from '../harness/node.ts'
@@ -38,6 +42,33 @@ describe('the bin', () => {
     expect(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8')).toContain('sdk/cli/main.ts\0dev')
     child.kill('SIGTERM')
     expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0)
+  })
+
+  test('a reader may be slow: what is written goes out before the command ends', async () => {
+    const message = 'x'.repeat(500)
+    const line = {
+      time: '2026-01-01T00:00:00.000Z',
+      source: 'console',
+      level: 'log',
+      functionName: 'f',
+      versionId: 'v',
+      message,
+    }
+    const control = createServer((_request, response) =>
+      response.end(`${JSON.stringify(line)}\n`.repeat(1_000)),
+    )
+    await new Promise<void>((resolve) => control.listen(0, '127.0.0.1', resolve))
+    try {
+      const url = `http://127.0.0.1:${(control.address() as AddressInfo).port}`
+      const child = spawn(ISOLA_BIN, ['logs', 'f', '--json', '--control', url, '--token', 'token'], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      // Long enough for a command that does not wait to be gone.
+      await setTimeout(1_500)
+      expect((await text(child.stdout)).trim().split('\n')).toHaveLength(1_000)
+    } finally {
+      control.close()
+    }
   })
 
   test('below npm it ends with its parent: npm tells only the shell between, which tells nobody', async () => {

@@ -48,6 +48,8 @@ async function createKey(context: CommandContext): Promise<CommandResult> {
     text: [
       `export AWS_ACCESS_KEY_ID=${key.accessKeyId}`,
       `export AWS_SECRET_ACCESS_KEY=${key.secretAccessKey}`,
+      // The SDK for JavaScript reads the first and nothing else, boto3 and the first AWS CLI the second.
+      'export AWS_REGION=us-east-1',
       'export AWS_DEFAULT_REGION=us-east-1',
       `export AWS_ENDPOINT_URL_LAMBDA=${controlUrl}`,
     ].join('\n'),
