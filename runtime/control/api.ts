@@ -36,7 +36,7 @@ import {
   trafficRequestSchema,
   versionRequestSchema,
 } from './schema.ts'
-import { keepSecrets, listSecrets, setSecret } from './secrets.ts'
+import { listSecrets, setSecret, withKeptSecrets } from './secrets.ts'
 import { readActor, type ChangeRequest } from './setting-change.ts'
 import { getSettings, setSettings } from './settings.ts'
 import { setTraffic } from './traffic.ts'
@@ -132,19 +132,19 @@ function endpoints(
     '/v1/functions/:name/versions': {
       GET: async (_, name) => ({ versions: await listVersions(ports, name) }),
       POST: async (context, name) =>
-        createVersion(
-          ports,
-          name,
-          await keepSecrets(ports, name, await readJson(context.req.raw, versionRequestSchema)),
-        ),
+        withKeptSecrets(ports, {
+          functionName: name,
+          request: await readJson(context.req.raw, versionRequestSchema),
+          make: (request, amend) => createVersion(ports, name, request, amend),
+        }),
     },
     '/v1/functions/:name/deploy': {
       POST: async (context, name) =>
-        deploy(
-          ports,
-          name,
-          await keepSecrets(ports, name, await readJson(context.req.raw, deployRequestSchema)),
-        ),
+        withKeptSecrets(ports, {
+          functionName: name,
+          request: await readJson(context.req.raw, deployRequestSchema),
+          make: (request, amend) => deploy(ports, name, request, amend),
+        }),
     },
     '/v1/functions/:name/secrets': {
       GET: async (_, name) => ({ secrets: await listSecrets(ports, name) }),

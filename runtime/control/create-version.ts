@@ -71,3 +71,16 @@ export async function startVersion(
 export function withRecentVersion(recent: readonly string[], id: string): string[] {
   return [id, ...recent.filter((other) => other !== id)].slice(0, CONTROL_LIMITS.recentVersionsMax)
 }
+
+/**
+ * For the swap of a version that was made on top of the newest one of `before`: whether that still is the newest. By the
+ * version behind the planned one, since what was made may be what there was already.
+ */
+export function isStillNewest(
+  before: FunctionRecord | undefined,
+  planned: FunctionRecord,
+  versionId: string,
+): boolean {
+  const behind = (ids: readonly string[]): string | undefined => ids.find((id) => id !== versionId)
+  return behind(before?.recentVersionIds ?? []) === behind(planned.recentVersionIds)
+}

@@ -12,8 +12,8 @@ import {
   type SecretBinding,
   type Version,
 } from '../../sdk/model/function.ts'
-import { BUNDLE_LIMITS } from '../../sdk/model/limits.ts'
-import type { AmendRecord } from './create-version.ts'
+import { BUNDLE_LIMITS, CONTROL_LIMITS } from '../../sdk/model/limits.ts'
+import { isStillNewest, type AmendRecord } from './create-version.ts'
 import { deploy } from './deploy.ts'
 import { findFunction } from './find-function.ts'
 import type { ControlPorts } from './ports.ts'
@@ -64,13 +64,46 @@ export async function listSecrets(
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** A configuration knows no secrets: those of the newest version go on to the next, unless it gives their name to another. */
-export async function keepSecrets<Request extends VersionRequest>(
+/**
+ * A configuration knows no secrets: those of the newest version go on to the next, unless it gives their name to another.
+ * `make` is done again where a newer version came meanwhile: a secret that was set then would else be lost. It throws
+ * what `make` throws, and `conflict` where that does not come to an end.
+ */
+export async function withKeptSecrets<Request extends VersionRequest, Result>(
   ports: ControlPorts,
-  functionName: string,
+  options: {
+    readonly functionName: string
+    readonly request: Request
+    readonly make: (request: Request, amend: AmendRecord) => Promise<Result>
+  },
+): Promise<Result> {
+  const { functionName, request, make } = options
+  for (let attempt = 1; attempt <= CONTROL_LIMITS.keptSecretsAttemptsMax; attempt++) {
+    const { functions } = await ports.registry.refresh()
+    const record = Object.hasOwn(functions, functionName) ? functions[functionName] : undefined
+    const amend: AmendRecord = (planned, versionId) => {
+      if (isStillNewest(record, planned, versionId)) return planned
+      throw new NewerVersion()
+    }
+    try {
+      return await make(await keepSecrets(ports, record, request), amend)
+    } catch (error) {
+      if (!(error instanceof NewerVersion)) throw error
+    }
+  }
+  throw new IsolaError(
+    'conflict',
+    `"${functionName}" got ${CONTROL_LIMITS.keptSecretsAttemptsMax} versions of others while this one was made: try again`,
+  )
+}
+
+class NewerVersion extends Error {}
+
+async function keepSecrets<Request extends VersionRequest>(
+  ports: ControlPorts,
+  record: FunctionRecord | undefined,
   request: Request,
 ): Promise<Request> {
-  const record = (await ports.registry.refresh()).functions[functionName]
   if (record === undefined || record.kind !== request.kind) return request
   const names = new Set(request.bindings.map(({ name }) => name))
   const kept = (await secretsOf(ports, record)).filter(({ name }) => !names.has(name))

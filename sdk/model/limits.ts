@@ -99,6 +99,8 @@ export const ASSET_LIMITS = {
 
 /** Control API. */
 export const CONTROL_LIMITS = {
+  /** How often a version is made again because a newer one came meanwhile, whose secrets it is to have. */
+  keptSecretsAttemptsMax: 10,
   jsonBytesMax: 8 * MIB,
   /** Of a request's body; what a configuration may be (`configDepthMax`) fits in. */
   jsonDepthMax: 128,

@@ -119,6 +119,22 @@ describe('secrets of a function', () => {
     expect((await served()).map(({ name }) => name)).toEqual([])
   })
 
+  test.each([
+    ['new code', `${CODE}\n// newer`],
+    ['what serves already', CODE],
+  ])('one that is set while a deploy of %s is made stays', async (_, code) => {
+    let sets = 0
+    place.node.trialStart = async (version) => {
+      if (sets > 0 || version.content.bindings.some(({ type }) => type === 'secret')) return
+      sets++
+      expect((await put('KEY')).status).toBe(200)
+    }
+    const bindings = [{ type: 'text', name: 'PLAIN', text: 'x' }] as const
+    await place.client.deployBundle('shop', bundleOf(code), { ...DEPLOY_OPTIONS, bindings })
+    expect(sets).toBe(1)
+    expect((await served()).map(({ name }) => name)).toEqual(['KEY', 'PLAIN'])
+  })
+
   test('a version whose secret nobody closed is refused', async () => {
     const attempt = place.client.deployBundle('shop', bundleOf(CODE), {
       ...DEPLOY_OPTIONS,

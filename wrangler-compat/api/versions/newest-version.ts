@@ -3,7 +3,7 @@
  * build on the same one would lose what the first of them made; so each is tried again on what is newest by then. It is
  * the swap of the head that tells, and nothing is locked meanwhile.
  */
-import type { AmendRecord } from '../../../runtime/control/create-version.ts'
+import { isStillNewest, type AmendRecord } from '../../../runtime/control/create-version.ts'
 import { isWorkerVersion, type FunctionRecord, type WorkerVersion } from '../../../sdk/model/function.ts'
 import { WRANGLER_API_LIMITS } from '../../../sdk/model/limits.ts'
 import { CloudflareError } from '../api-error.ts'
@@ -33,9 +33,7 @@ export async function onNewestVersion<Result>(
         ...(record !== undefined && { record }),
         ...(version !== undefined && { version }),
         checkStillNewest: (next, versionId) => {
-          const others = next.recentVersionIds.filter((id) => id !== versionId)
-          const before = record === undefined ? undefined : newestVersionId(record)
-          if (before !== versionId && before !== others[0]) throw new NewerVersion()
+          if (!isStillNewest(record, next, versionId)) throw new NewerVersion()
           return next
         },
       })
