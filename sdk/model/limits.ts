@@ -143,6 +143,8 @@ export const WRANGLER_API_LIMITS = {
   dispatchNamespaceCharsMax: 64,
   /** Of one request that sets routes or custom domains; a function has `routesPerFunctionMax` of both. */
   triggersPerCallMax: 1_000,
+  /** Of a setting that isola keeps and does not read, as JSON. */
+  keptJsonCharsMax: 4_096,
   /** Tries of a change that builds on the newest version, against others that make one. */
   newestVersionAttemptsMax: 8,
 } as const
