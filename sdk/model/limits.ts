@@ -478,6 +478,8 @@ export const TAIL_LIMITS = {
   requestWaitMsMax: 900_000,
   /** Events of one function that are being put together; beyond it the oldest is dropped. */
   pendingEventsMax: 2_000,
+  /** Of the lines of all of these, counted as text. */
+  pendingTextMax: 8 * MIB,
   /** Of one event's lines, counted as text; what comes then is left out, and the event says so. */
   eventTextMax: 256 * KIB,
   eventLinesMax: 1_000,
