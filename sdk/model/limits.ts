@@ -491,7 +491,10 @@ export const TAIL_LIMITS = {
   /** Of one tail consumer. */
   consumersPerFunctionMax: 10,
   consumerQueueEventsMax: 1_000,
+  consumerQueueTextMax: 16 * MIB,
   consumerBatchEventsMax: 100,
+  /** Of one call's events as JSON; one event is sent whatever it has. */
+  consumerBatchTextMax: 4 * MIB,
   consumerBatchMs: 500,
   consumerTimeoutMs: 30_000,
 } as const
