@@ -70,7 +70,7 @@ function checkContainer(request: ContainerVersionRequest): ContainerContent {
  */
 export function checkServices(head: Head, functionName: string, content: VersionContent): void {
   const missing = servicesOf(content).find(
-    (name) => name !== functionName && head.functions[name] === undefined,
+    (name) => name !== functionName && !Object.hasOwn(head.functions, name),
   )
   if (missing === undefined) return
   const binding = content.bindings.find((each) => each.type === 'service' && each.functionName === missing)

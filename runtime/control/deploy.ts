@@ -49,7 +49,8 @@ function planDeploy(options: {
   readonly versionId: string
 }): FunctionRecord {
   const { head, functionName, request, patterns, versionId } = options
-  const existing = head.functions[functionName]
+  // "constructor" is a name as any other.
+  const existing = Object.hasOwn(head.functions, functionName) ? head.functions[functionName] : undefined
   checkRoom(head, existing, functionName)
   if (existing !== undefined && existing.kind !== request.kind) {
     throw new IsolaError(

@@ -139,7 +139,9 @@ class BucketHeadStore implements HeadStore {
         const next = swap.change(head)
         if (next === head) continue
         for (const record of Object.values(next.functions)) {
-          const previous = head.functions[record.name]
+          const previous = Object.hasOwn(head.functions, record.name)
+            ? head.functions[record.name]
+            : undefined
           if (record !== previous) await this.#options.beforeWrite({ next: record, previous })
         }
         head = { ...next, functions: functionsByName(next.functions) }

@@ -143,6 +143,8 @@ export const WRANGLER_API_LIMITS = {
   dispatchNamespaceCharsMax: 64,
   /** Of one request that sets routes or custom domains; a function has `routesPerFunctionMax` of both. */
   triggersPerCallMax: 1_000,
+  /** Of a setting that isola keeps and does not read, as JSON. */
+  keptJsonCharsMax: 4_096,
   /** Tries of a change that builds on the newest version, against others that make one. */
   newestVersionAttemptsMax: 8,
 } as const
@@ -476,6 +478,8 @@ export const TAIL_LIMITS = {
   requestWaitMsMax: 900_000,
   /** Events of one function that are being put together; beyond it the oldest is dropped. */
   pendingEventsMax: 2_000,
+  /** Of the lines of all of these, counted as text. */
+  pendingTextMax: 8 * MIB,
   /** Of one event's lines, counted as text; what comes then is left out, and the event says so. */
   eventTextMax: 256 * KIB,
   eventLinesMax: 1_000,
@@ -487,7 +491,10 @@ export const TAIL_LIMITS = {
   /** Of one tail consumer. */
   consumersPerFunctionMax: 10,
   consumerQueueEventsMax: 1_000,
+  consumerQueueTextMax: 16 * MIB,
   consumerBatchEventsMax: 100,
+  /** Of one call's events as JSON; one event is sent whatever it has. */
+  consumerBatchTextMax: 4 * MIB,
   consumerBatchMs: 500,
   consumerTimeoutMs: 30_000,
 } as const

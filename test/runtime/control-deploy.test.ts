@@ -225,6 +225,16 @@ describe('a deploy', () => {
     expect((await place.client.getFunction('constructor')).name).toBe('constructor')
   })
 
+  test('of a name that every object of JavaScript has is a deploy as any other', async () => {
+    const service = { type: 'service', name: 'IT', functionName: 'constructor' } as const
+    await expect(deploy('caller', 'calls', { bindings: [service] })).rejects.toThrow(
+      refused('function_not_found', /which is not deployed/),
+    )
+    for (const code of ['one', 'two'])
+      expect(await deploy('constructor', code)).toMatchObject({ functionName: 'constructor' })
+    expect(await deploy('caller', 'calls', { bindings: [service] })).toMatchObject({ generation: 3 })
+  })
+
   test('beyond the most functions a fleet may have is refused', async () => {
     const { functions } = place.registry.head
     await deploy('shop', 'one')

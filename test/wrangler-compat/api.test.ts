@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { IsolaError } from '../../sdk/model/errors.ts'
+import { WRANGLER_API_LIMITS } from '../../sdk/model/limits.ts'
 import { bundleOf, DEPLOY_OPTIONS } from '../harness/control-place.ts'
 import {
   HELLO,
@@ -154,6 +155,8 @@ describe('a script', () => {
       tail_consumers: [],
       streaming_tail_consumers: [],
     })
+    const long = { observability: { note: 'x'.repeat(WRANGLER_API_LIMITS.keptJsonCharsMax) } }
+    expect(await place.call('PATCH', `${SCRIPTS}/shop/script-settings`, long)).toMatchObject({ status: 400 })
     expect(await place.call('PATCH', `${SCRIPTS}/shop/script-settings`, { logpush: 'yes' })).toMatchObject({
       status: 400,
     })

@@ -9,6 +9,8 @@ export class LineCollection {
   readonly exceptions: TraceException[] = []
   truncated = false
   firstAtMs: number | undefined
+  /** Of what is held, as text. */
+  heldLength = 0
   #textLength = 0
 
   add(line: LogLine): void {
@@ -20,6 +22,7 @@ export class LineCollection {
       this.#textLength > TAIL_LIMITS.eventTextMax ||
       this.logs.length + this.exceptions.length >= TAIL_LIMITS.eventLinesMax
     if (this.truncated) return
+    this.heldLength = this.#textLength
     const timestamp = Date.parse(line.time)
     this.firstAtMs ??= timestamp
     if (line.source === 'exception') this.exceptions.push(exceptionOf(line))

@@ -35,8 +35,16 @@ export interface TailDeliveryOptions {
   onFailure(consumer: string, message: string): void
 }
 
+/** As it will be sent: so it is known how much waits. */
+interface WaitingEvent {
+  readonly scriptName: string
+  readonly json: string
+}
+
 interface Waiting {
-  events: TraceEvent[]
+  readonly events: WaitingEvent[]
+  /** Of their JSON. */
+  length: number
   dropped: number
 }
 
@@ -44,7 +52,7 @@ export function createTailDelivery(options: TailDeliveryOptions): TailDelivery {
   const waitingByConsumer = new Map<string, Waiting>()
   const closed = new AbortController()
   const send = async (consumer: string, waiting: Waiting): Promise<void> => {
-    const events = waiting.events.splice(0, TAIL_LIMITS.consumerBatchEventsMax)
+    const events = takeBatch(waiting)
     const { dropped } = waiting
     waiting.dropped = 0
     const lost = await post({ ...options, consumer, events, signal: closed.signal })
@@ -64,12 +72,20 @@ export function createTailDelivery(options: TailDeliveryOptions): TailDelivery {
     add(consumer, event) {
       let waiting = waitingByConsumer.get(consumer)
       if (waiting === undefined) {
-        waiting = { events: [], dropped: 0 }
+        waiting = { events: [], length: 0, dropped: 0 }
         waitingByConsumer.set(consumer, waiting)
         later(consumer, waiting)
       }
-      if (waiting.events.length < TAIL_LIMITS.consumerQueueEventsMax) waiting.events.push(event)
-      else waiting.dropped++
+      const json = JSON.stringify(event)
+      const { consumerQueueEventsMax, consumerQueueTextMax } = TAIL_LIMITS
+      const isFull =
+        waiting.events.length >= consumerQueueEventsMax || waiting.length + json.length > consumerQueueTextMax
+      if (isFull) {
+        waiting.dropped++
+        return
+      }
+      waiting.events.push({ scriptName: event.scriptName, json })
+      waiting.length += json.length
     },
     close() {
       closed.abort()
@@ -78,15 +94,28 @@ export function createTailDelivery(options: TailDeliveryOptions): TailDelivery {
   }
 }
 
+/** One event at least. */
+function takeBatch(waiting: Waiting): readonly WaitingEvent[] {
+  const { consumerBatchEventsMax, consumerBatchTextMax } = TAIL_LIMITS
+  let length = 0
+  const end = waiting.events.findIndex(({ json }, index) => {
+    length += json.length
+    return index > 0 && (index >= consumerBatchEventsMax || length > consumerBatchTextMax)
+  })
+  const batch = waiting.events.splice(0, end === -1 ? waiting.events.length : end)
+  for (const { json } of batch) waiting.length -= json.length
+  return batch
+}
+
 /** Why it failed; `undefined`: it has the events. */
 function post(call: {
   readonly socketPath: string
   readonly consumer: string
-  readonly events: readonly TraceEvent[]
+  readonly events: readonly WaitingEvent[]
   readonly signal: AbortSignal
 }): Promise<string | undefined> {
   const { socketPath, consumer, events, signal } = call
-  const body = Buffer.from(JSON.stringify(events))
+  const body = Buffer.from(`[${events.map(({ json }) => json).join(',')}]`)
   return new Promise((resolve) => {
     const outgoing = request(
       {

@@ -55,6 +55,8 @@ const SWEEP_MS = 50
 export class TraceAssembly {
   readonly #options: TraceAssemblyOptions
   readonly #pendingByKey = new Map<string, Pending>()
+  /** Of the lines of all of them. */
+  #pendingLength = 0
   /** Oldest first. */
   readonly #told = new Set<string>()
   readonly #lastWordsByInstance = new Map<string, string>()
@@ -78,7 +80,11 @@ export class TraceAssembly {
     // Of no request, or of one that is told already.
     const isLoose = key === undefined || this.#told.has(key)
     const pending = this.#pendingOf(isLoose ? `${line.instanceId ?? ''} ` : key, line)
+    const lengthBefore = pending.lines.heldLength
     pending.lines.add(line)
+    this.#pendingLength += pending.lines.heldLength - lengthBefore
+    // A function can write lines under as many ids as it likes, of requests that never end.
+    while (this.#pendingLength > TAIL_LIMITS.pendingTextMax) this.#dropOldest()
     if (isLoose) pending.dueMs = Math.min(pending.dueMs, performance.now() + TAIL_LIMITS.settleMs)
   }
 
@@ -110,22 +116,30 @@ export class TraceAssembly {
   close(): void {
     clearInterval(this.#timer)
     this.#pendingByKey.clear()
+    this.#pendingLength = 0
   }
 
   #pendingOf(key: string, { instanceId, versionId }: LogLine): Pending {
     const known = this.#pendingByKey.get(key)
     if (known !== undefined) return known
-    if (this.#pendingByKey.size >= TAIL_LIMITS.pendingEventsMax) {
-      const [oldest] = this.#pendingByKey.keys()
-      this.#pendingByKey.delete(oldest!)
-      this.#options.onDropped(1)
-    }
+    if (this.#pendingByKey.size >= TAIL_LIMITS.pendingEventsMax) this.#dropOldest()
     const sinceMs = performance.now()
     const dueMs = sinceMs + TAIL_LIMITS.requestWaitMsMax
     const lines = new LineCollection()
     const pending: Pending = { lines, instanceId, versionId, sinceMs, request: undefined, dueMs }
     this.#pendingByKey.set(key, pending)
     return pending
+  }
+
+  #dropOldest(): void {
+    const [oldest] = this.#pendingByKey
+    this.#forget(...oldest!)
+    this.#options.onDropped(1)
+  }
+
+  #forget(key: string, { lines }: Pending): void {
+    this.#pendingByKey.delete(key)
+    this.#pendingLength -= lines.heldLength
   }
 
   #sweep(nowMs: number): void {
@@ -148,7 +162,7 @@ export class TraceAssembly {
   }
 
   #tell(key: string, pending: Pending): void {
-    this.#pendingByKey.delete(key)
+    this.#forget(key, pending)
     if (pending.request !== undefined) this.#remember(key)
     const { functionName, scriptVersionOf, onEvent } = this.#options
     const { lines, versionId, request } = pending

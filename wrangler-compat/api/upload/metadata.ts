@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { parseJson } from '../../../runtime/control/request-body.ts'
 import { isIsolaError } from '../../../sdk/model/errors.ts'
-import { CONTROL_LIMITS, TAIL_LIMITS } from '../../../sdk/model/limits.ts'
+import { CONTROL_LIMITS, TAIL_LIMITS, WRANGLER_API_LIMITS } from '../../../sdk/model/limits.ts'
 import { unsupportedBindings } from '../../bindings/read-bindings.ts'
 import { CloudflareError } from '../api-error.ts'
 
@@ -15,9 +15,17 @@ export const annotationsSchema = z
   .object({ 'workers/message': annotation, 'workers/tag': annotation, 'workers/alias': annotation })
   .nullish()
 
+/** Kept as it came, in the head that every node reads again and again: so it is bounded. */
+function kept<Schema extends z.ZodType>(schema: Schema): Schema {
+  const { keptJsonCharsMax: most } = WRANGLER_API_LIMITS
+  return schema.refine((value) => (JSON.stringify(value)?.length ?? 0) <= most, {
+    error: `it has more than the ${most} characters that are kept of it: send less`,
+  })
+}
+
 /** One that is not deployed yet gets its events from when it is. */
 const tailConsumers = z
-  .array(z.looseObject({ service: z.string().min(1).max(100) }))
+  .array(kept(z.looseObject({ service: z.string().min(1).max(100) })))
   .max(TAIL_LIMITS.consumersPerFunctionMax)
   .nullish()
 
@@ -33,7 +41,7 @@ const streamingTailConsumers = z
 export const settingsFields = {
   tags: z.array(z.string().max(1_024)).max(100).nullish(),
   logpush: z.boolean().nullish(),
-  observability: z.unknown().optional(),
+  observability: kept(z.unknown()).optional(),
   tail_consumers: tailConsumers,
   streaming_tail_consumers: streamingTailConsumers,
 }
@@ -46,7 +54,7 @@ const metadataSchema = z.object({
   compatibility_date: z.string().nullish(),
   compatibility_flags: z.array(z.string()).max(CONTROL_LIMITS.compatibilityFlagsMax).nullish(),
   limits: z.object({ cpu_ms: z.number().nullish() }).nullish(),
-  placement: z.unknown().optional(),
+  placement: kept(z.unknown()).optional(),
   annotations: annotationsSchema,
   assets: z.object({ jwt: z.string().nullish(), config: z.unknown().optional() }).nullish(),
   keep_assets: z.boolean().nullish(),
