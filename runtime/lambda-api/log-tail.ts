@@ -1,7 +1,9 @@
 /**
- * The last 4 KB of what one invocation wrote. Lines come to the agent by another way than the answer, and a little
- * later: who asked for them waits for the REPORT line, which is the last, but not for long.
+ * The last 4 KB of what one invocation wrote. Lines come to the agent by other ways than the answer, and a little later:
+ * START, END and REPORT from the Lambda process, what the function wrote from the container engine. Who asked for them
+ * waits for REPORT and then until nothing has come for a moment, but not for long; the order is then put right.
  */
+import { setTimeout } from 'node:timers/promises'
 import { LAMBDA_API_LIMITS } from '../../sdk/model/limits.ts'
 import type { LogLine } from '../../sdk/model/log-line.ts'
 import type { ControlPorts } from '../control/ports.ts'
@@ -21,42 +23,52 @@ export function openLogTail(
   const lines: LogLine[] = []
   let sizeBytes = 0
   let instanceId: string | undefined
-  let complete = false
-  let onComplete = (): void => undefined
+  let isReported = false
+  let isNextBegun = false
+  let lastMs = 0
   const isOurs = (line: LogLine): boolean => {
     if (line.requestId !== undefined) return line.requestId === requestId
-    // What a runtime of AWS's writes to its output carries no id; between START and END it is this invocation's.
-    return instanceId !== undefined && line.instanceId === instanceId
+    // What a runtime of AWS's writes to its output carries no id; from START to the next START it is this invocation's.
+    return instanceId !== undefined && line.instanceId === instanceId && !isNextBegun
   }
   const stop = logs.follow(functionName, (line) => {
-    if (complete || line.source === 'request' || !isOurs(line)) return
+    if (line.source === 'request') return
+    if (line.instanceId === instanceId && line.requestId !== requestId) {
+      isNextBegun ||= isReported && line.message.startsWith('START RequestId: ')
+    }
+    if (!isOurs(line)) return
+    lastMs = performance.now()
     instanceId ??= line.instanceId
     lines.push(line)
     sizeBytes += Buffer.byteLength(line.message) + 1
     while (lines.length > 1 && sizeBytes - lengthOf(lines[0]) >= LAMBDA_API_LIMITS.logTailBytesMax) {
       sizeBytes -= lengthOf(lines.shift())
     }
-    if (!line.message.startsWith(`REPORT RequestId: ${requestId}`)) return
-    complete = true
-    onComplete()
+    isReported ||= line.message.startsWith(`REPORT RequestId: ${requestId}`)
   })
   return {
     stop,
     async result() {
-      if (!complete) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, invocation.waitMs ?? LAMBDA_API_LIMITS.logTailWaitMs)
-          onComplete = () => {
-            clearTimeout(timer)
-            resolve()
-          }
-        })
+      const untilMs = performance.now() + (invocation.waitMs ?? LAMBDA_API_LIMITS.logTailWaitMs)
+      for (;;) {
+        const nowMs = performance.now()
+        const restMs = LAMBDA_API_LIMITS.logTailSettleMs - (nowMs - lastMs)
+        if (nowMs >= untilMs || (isReported && restMs <= 0)) break
+        await setTimeout(Math.min(untilMs - nowMs, isReported ? restMs : LAMBDA_API_LIMITS.logTailSettleMs))
       }
       stop()
-      const text = Buffer.from(lines.map(({ message, stack }) => `${stack ?? message}\n`).join(''))
+      const rank = ({ message }: LogLine): number => rankOf(message, requestId)
+      const inOrder = lines.toSorted((a, b) => rank(a) - rank(b))
+      const text = Buffer.from(inOrder.map(({ message, stack }) => `${stack ?? message}\n`).join(''))
       return text.subarray(-LAMBDA_API_LIMITS.logTailBytesMax).toString('base64')
     },
   }
+}
+
+function rankOf(message: string, requestId: string): number {
+  if (message.startsWith(`START RequestId: ${requestId}`)) return 0
+  if (message.startsWith(`END RequestId: ${requestId}`)) return 2
+  return message.startsWith(`REPORT RequestId: ${requestId}`) ? 3 : 1
 }
 
 function lengthOf(line: LogLine | undefined): number {

@@ -342,6 +342,8 @@ export const LAMBDA_API_LIMITS = {
   logTailBytesMax: 4 * KIB,
   /** How long the answer of an invocation waits for the last line of its log. */
   logTailWaitMs: 500,
+  /** After REPORT and the last line: what a function wrote comes by the engine, and later. */
+  logTailSettleMs: 60,
   /** A change that takes longer goes on after its answer, which then says `Pending` or `InProgress`. */
   changeWaitMs: 10_000,
   /** Changes that failed after their answer and are remembered for who asks. */

@@ -271,6 +271,8 @@ describe('the tail of the log', () => {
       setImmediate(() => {
         say({ message: `END RequestId: ${requestId}`, requestId, ...ours })
         say({ message: `REPORT RequestId: ${requestId}\tDuration: 1 ms`, requestId, ...ours })
+        say({ message: 'late output', ...ours })
+        say({ message: 'START RequestId: next Version: $LATEST', requestId: 'next', ...ours })
         say({ message: 'after', ...ours })
       })
       return answerOf(payload)
@@ -284,6 +286,7 @@ describe('the tail of the log', () => {
     expect(text.split('\n').map((line) => line.replaceAll(/[0-9a-f-]{36}/g, 'ID'))).toEqual([
       'START RequestId: ID Version: $LATEST',
       'plain output',
+      'late output',
       'END RequestId: ID',
       'REPORT RequestId: ID\tDuration: 1 ms',
       '',
