@@ -291,5 +291,7 @@ const CODE_BY_CAUSE: Readonly<Record<ExitCause, ErrorCode>> = {
 }
 
 function goneCause(cause: ExitCause, message: string): GoneCause {
-  return { code: CODE_BY_CAUSE[cause], message }
+  const code = CODE_BY_CAUSE[cause]
+  if (code !== 'instance_crashed') return { code, message }
+  return { code, message: `the function's instance ended before it answered (${message}): its log may say why` }
 }
