@@ -8,7 +8,7 @@ import { startWorkNode, type WorkNode } from '../harness/work-node.ts'
 const CODE = `export default { async fetch(request, env) {
   const { pathname } = new URL(request.url)
   if (pathname === '/api/forge') {
-    const answer = await fetch('http://x/', { headers: { 'isola-assets-of': request.headers.get('x-other') } })
+    const answer = await fetch('http://files.invalid/', { headers: { 'isola-assets-of': request.headers.get('x-other') } })
     return new Response(answer.status + ' ' + await answer.text())
   }
   const answer = await env.ASSETS.fetch(new Request('https://any.host' + pathname.replace('/api', ''), request))
@@ -88,7 +88,8 @@ test('a function asks for its own files, as its code or before it, and files nee
   await deploy('first', { '/index.html': 'home' }, { code: CODE, config: { runWorkerFirst: true } })
   expect((await node.get('first')).text).toBe('by code: 200 text/html home')
   const forged = await node.get('first', '/api/forge', { headers: { 'x-other': id } })
-  expect(forged.text).toMatch(/^503 .*asset_unavailable/)
+  // The header goes no further than the instance: it is a request to a host like any other.
+  expect(forged.text).toMatch(/^502 .*egress_failed.*files\.invalid/)
 })
 
 test('files are served on by the router alone, and again by the next agent', async () => {

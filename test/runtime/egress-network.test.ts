@@ -23,7 +23,11 @@ const SHARED_ADDRESS = '100.64.0.77'
 const PORT = 7777
 
 const root = (program: string, ...parameters: string[]): string =>
-  execFileSync(program, parameters, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  execFileSync(program, parameters, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+  })
 
 /** A network namespace that has all the addresses, as a neighbour of this machine, and a server that answers on each. */
 async function openNeighbour(): Promise<{ readonly close: () => void }> {
