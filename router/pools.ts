@@ -293,5 +293,8 @@ const CODE_BY_CAUSE: Readonly<Record<ExitCause, ErrorCode>> = {
 function goneCause(cause: ExitCause, message: string): GoneCause {
   const code = CODE_BY_CAUSE[cause]
   if (code !== 'instance_crashed') return { code, message }
-  return { code, message: `the function's instance ended before it answered (${message}): its log may say why` }
+  return {
+    code,
+    message: `the function's instance ended before it answered (${message}): its log may say why`,
+  }
 }
