@@ -62,9 +62,10 @@ describe('a streamed response', () => {
       const [chunk] = (await once(head, 'data')) as [Buffer]
       expect(chunk.toString()).toBe(piece)
     }
+    const ended = once(head, 'end')
     sent.end()
     expect(await answered).toBe(202)
-    await once(head, 'end')
+    await ended
   })
 
   test('has a prelude that may come byte by byte, with the body right behind it', async () => {
